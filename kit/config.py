@@ -1,0 +1,347 @@
+"""The settings, one typed tree. Environment variables alone set it: `HETAO_LEVEL=county`, `HETAO_HTTP__PORT=8081`.
+
+Every setting has a default that serves one process on one machine, and a line in Chinese and English that
+`hetao config` prints.
+Times are seconds unless the name says days or minutes; sizes are bytes.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic.config import JsonDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+from kit.errors import StartupError
+
+PREFIX = "HETAO_"
+
+#: Where the sources stand, or the site-packages folder of an installed wheel.
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+def doc(zh: str, en: str, default: Any = ..., **limits: Any) -> Any:
+    """A setting with its line for people, Chinese first."""
+    extra: JsonDict = {"zh": zh, "en": en}
+    if callable(default):
+        return Field(default_factory=default, description=f"{zh} · {en}", json_schema_extra=extra, **limits)
+    return Field(default, description=f"{zh} · {en}", json_schema_extra=extra, **limits)
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Database(Section):
+    name: str = doc(
+        "数据库名（内嵌模式）", "name of the database in embedded mode", "hetao", pattern=r"^[a-z][a-z0-9_]{0,30}$"
+    )
+    binaries: Path | None = doc(
+        "PostgreSQL 程序目录，缺省自动查找", "folder of the PostgreSQL programs; found by itself if unset", None
+    )
+    os_user: str = doc(
+        "以 root 启动时运行 PostgreSQL 的系统用户", "system user that PostgreSQL runs as when started by root", "nobody"
+    )
+    role_prefix: str = doc(
+        "各服务登录角色的前缀", "prefix of the services' login roles", "hetao_", pattern=r"^[a-z][a-z0-9_]{0,20}$"
+    )
+    role_secret: SecretStr | None = doc(
+        "派生各服务角色密码的密钥（外部数据库），缺省随机生成并保存在数据目录",
+        "secret from which the roles' passwords are derived (outside database); random and kept in the data folder if unset",
+        None,
+    )
+    urls: dict[str, SecretStr] = doc(
+        "各服务自己的数据库地址，JSON 对象：服务名 → 地址；写明后不再建角色",
+        "a database address per service, a JSON object: service → address; no role is made for these",
+        dict,
+    )
+    prepare: bool = doc("启动时建角色、建模式并迁移", "make roles and schemas and migrate at start", True)
+    pool_size: int = doc("每个服务处理请求的连接数", "connections of a service for requests", 10, ge=1, le=200)
+    background_pool_size: int = doc(
+        "每个服务后台工作的连接数", "connections of a service for background work", 3, ge=1, le=50
+    )
+    acquire_timeout: float = doc("等待空闲连接的秒数", "seconds to wait for a free connection", 5.0, gt=0)
+    connect_timeout: float = doc("建立连接的秒数", "seconds to wait for a new connection", 10.0, gt=0)
+    statement_timeout: float = doc("单条语句的最长秒数", "seconds that one statement may take", 30.0, gt=0)
+    lock_timeout: float = doc("等待行锁的最长秒数", "seconds to wait for a row's lock", 10.0, gt=0)
+    start_timeout: float = doc(
+        "等待数据库可用的秒数（含崩溃恢复）", "seconds until the database must be ready, recovery included", 120.0, gt=0
+    )
+
+
+class Log(Section):
+    kind: Literal["sql", "kafka"] = doc("事件日志：内嵌表（sql）或 Kafka", "event log: tables (sql) or Kafka", "sql")
+    servers: str = doc("Kafka 地址，逗号分隔", "Kafka's addresses, separated by commas", "127.0.0.1:9092")
+    partitions: int = doc("每个主题的分区数", "partitions of a topic", 8, ge=1, le=256)
+    replication: int = doc("主题的副本数（Kafka）", "replicas of a topic (Kafka)", 1, ge=1, le=7)
+    tls: bool = doc("与 Kafka 之间使用 TLS", "TLS to Kafka", False)
+    ca_file: Path | None = doc("Kafka 的 CA 证书文件", "CA certificates for Kafka", None)
+    user: str | None = doc("Kafka 的 SASL 用户", "SASL user for Kafka", None)
+    password: SecretStr | None = doc("Kafka 的 SASL 密码", "SASL password for Kafka", None)
+    poll_seconds: float = doc("无唤醒时的查询间隔（秒）", "seconds between looks when nobody wakes it", 0.05, gt=0)
+    lease_seconds: float = doc("转发与分区租约的秒数", "seconds that a lease of a relay or partition lasts", 10.0, gt=0)
+    send_timeout: float = doc(
+        "等待日志确认的秒数，超时视为结果未知", "seconds to wait for the log; later the outcome is unknown", 10.0, gt=0
+    )
+    batch: int = doc("一次转发或消费的事件数", "events relayed or consumed at once", 500, ge=1, le=10_000)
+    attempts: int = doc("未知错误重试几次后搁置", "tries after which an unknown error is parked", 5, ge=1)
+
+
+class Redis(Section):
+    url: SecretStr | None = doc(
+        "Redis 地址，缺省使用进程内实现", "address of Redis; one inside the process if unset", None
+    )
+
+
+class Http(Section):
+    host: str = doc("REST 监听地址", "address that REST listens on", "127.0.0.1")
+    port: int = doc("REST 端口，0 为任选", "port of REST, 0 for any free one", 8080, ge=0, le=65535)
+    public_url: str | None = doc(
+        "对外的网址，缺省由地址和端口得出", "address as seen from outside; made of host and port if unset", None
+    )
+    cors_origins: list[str] = doc("允许跨域的来源，JSON 数组", "origins allowed by CORS, a JSON array", list)
+    body_limit: int = doc("请求体上限（字节）", "largest body of a request, bytes", 1024 * 1024, ge=1024)
+    upload_limit: int = doc("上传文件上限（字节）", "largest upload, bytes", 20 * 1024 * 1024, ge=1024)
+    timeout: float = doc("一次请求的最长秒数", "seconds that a request may take", 15.0, gt=0)
+
+
+class Grpc(Section):
+    host: str = doc("gRPC 监听地址", "address that gRPC listens on", "127.0.0.1")
+    port: int = doc("gRPC 端口，0 为任选", "port of gRPC, 0 for any free one", 9090, ge=0, le=65535)
+    addresses: dict[str, str] = doc(
+        "其他进程中各服务的地址，JSON 对象：服务名 → host:port",
+        "addresses of the services in other processes, a JSON object: service → host:port",
+        dict,
+    )
+    tls_cert: Path | None = doc("服务器证书文件", "the server's certificate", None)
+    tls_key: Path | None = doc("服务器私钥文件", "the server's private key", None)
+    tls_ca: Path | None = doc(
+        "对端证书的 CA 文件，写明即双向认证", "CA of the peers' certificates; mutual TLS if set", None
+    )
+    message_limit: int = doc("消息上限（字节）", "largest message, bytes", 4 * 1024 * 1024, ge=1024)
+    timeout: float = doc("未带期限的调用的最长秒数", "seconds for calls that come without a deadline", 30.0, gt=0)
+
+
+class Identity(Section):
+    issuer: str | None = doc(
+        "OIDC 签发方，缺省使用内置演示签发方（仅内嵌模式）",
+        "OIDC issuer; the built-in demo issuer if unset (embedded only)",
+        None,
+    )
+    audience: str = doc("令牌的受众", "audience that tokens must name", "hetao")
+    clock_skew_seconds: int = doc("允许的时钟误差（秒）", "clock skew allowed, seconds", 30, ge=0, le=300)
+    token_minutes: int = doc("演示令牌有效分钟数", "minutes that a demo token lasts", 12 * 60, ge=1)
+    claims: dict[str, str] = doc(
+        "声明映射，JSON 对象：roles、department、divisions → 令牌中的路径",
+        "mapping of claims, a JSON object: roles, department, divisions → path in the token",
+        dict,
+    )
+
+
+class Keys(Section):
+    file: Path | None = doc("密钥文件，缺省在数据目录 keys 下", "key file; in the data folder's keys if unset", None)
+    suite: Literal["aes", "sm"] = doc(
+        "密码套件：aes（AES-256-GCM、SHA-256）或 sm（SM4-GCM、SM3）", "ciphers: aes or sm (SM4, SM3)", "aes"
+    )
+
+
+class Telemetry(Section):
+    otlp_endpoint: str | None = doc(
+        "OTLP/HTTP 地址，缺省不导出", "address of OTLP over HTTP; nothing is exported if unset", None
+    )
+    sample_ratio: float = doc("采样比例", "share of traces that is kept", 1.0, ge=0, le=1)
+    log_level: Literal["debug", "info", "warning", "error"] = doc("日志级别", "level of the logs", "info")
+    log_format: Literal["auto", "text", "json"] = doc(
+        "日志格式；auto：终端为文本，其余为 JSON", "auto: text on a terminal, else JSON", "auto"
+    )
+
+
+class Timers(Section):
+    poll_seconds: float = doc("无唤醒时的查询间隔（秒）", "seconds between looks when nobody wakes it", 1.0, gt=0)
+    batch: int = doc("一次取出的到期项数", "due timers fetched at once", 200, ge=1, le=10_000)
+    parallel: int = doc("同时执行的定时项数", "timers worked on at a time", 2, ge=1, le=50)
+    attempts: int = doc("失败几次后搁置", "failures after which a timer is parked", 8, ge=1)
+
+
+class Retention(Section):
+    topic_days: int = doc("事件在日志中的天数", "days that the log keeps an event", 30, ge=1)
+    inbox_days: int = doc("收件记录的天数，须长于日志", "days of the inbox; longer than the log", 35, ge=1)
+    reply_days: int = doc("已存答复的天数", "days that stored replies are kept", 7, ge=1)
+    batch: int = doc("一次清理的行数", "rows removed at once", 1000, ge=1, le=50_000)
+    every_seconds: float = doc("清理间隔（秒）", "seconds between clean-ups", 60.0, gt=0)
+
+    @model_validator(mode="after")
+    def _inbox_outlives_the_topic(self) -> Self:
+        if self.inbox_days <= self.topic_days:  # else an event could be read again after its inbox row is gone
+            raise ValueError("inbox_days must be greater than topic_days")
+        return self
+
+
+class Audit(Section):
+    seal_seconds: float = doc("审计封块间隔（秒）", "seconds between the audit's blocks", 5.0, gt=0)
+
+
+class Media(Section):
+    url: str | None = doc(
+        "照片与文件的存储地址（s3://… 或 file:///…），缺省在数据目录",
+        "store of photos and documents; in the data folder if unset",
+        None,
+    )
+    pixel_limit: int = doc("图片像素上限", "largest image, pixels", 50_000_000, ge=10_000)
+
+
+class Settings(BaseSettings):
+    """Read once at start by `load`; passed on, never looked up from elsewhere."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, env_ignore_empty=True
+    )
+
+    profile: Literal["embedded", "production"] = doc(
+        "运行方式：embedded 或 production", "embedded, or production with its stricter checks", "embedded"
+    )
+    deployment: str = doc(
+        "本部署的名称，写入事件来源",
+        "name of this deployment, part of its events' source",
+        "local",
+        pattern=r"^[a-z][a-z0-9-]{0,40}$",
+    )
+    level: Literal["county", "city"] = doc("层级：county（县）或 city（市）", "county or city", "city")
+    root_division: str = doc("根行政区划代码", "code of the root division", "1508", pattern=r"^\d{4}(\d{2}){0,4}$")
+    data_dir: Path = doc("数据目录", "folder of the data", lambda: default_data_dir())
+    database_url: SecretStr | None = doc(
+        "PostgreSQL 地址，缺省启动内嵌数据库", "address of PostgreSQL; an embedded one is started if unset", None
+    )
+    database: Database = doc("数据库", "database", Database)
+    log: Log = doc("事件日志", "event log", Log)
+    redis: Redis = doc("Redis", "Redis", Redis)
+    http: Http = doc("REST 接口", "REST", Http)
+    grpc: Grpc = doc("gRPC 接口", "gRPC", Grpc)
+    identity: Identity = doc("身份", "identity", Identity)
+    keys: Keys = doc("密钥", "keys", Keys)
+    telemetry: Telemetry = doc("遥测", "telemetry", Telemetry)
+    timers: Timers = doc("定时", "timers", Timers)
+    retention: Retention = doc("保留期", "retention", Retention)
+    audit: Audit = doc("审计", "audit", Audit)
+    media: Media = doc("媒体", "media", Media)
+
+    @field_validator("data_dir")
+    @classmethod
+    def _whole_path(cls, path: Path) -> Path:
+        return path.expanduser().absolute()
+
+    @property
+    def embedded(self) -> bool:
+        """Whether this process brings its own PostgreSQL."""
+        return self.database_url is None and not self.database.urls
+
+    @property
+    def key_file(self) -> Path:
+        return self.keys.file or self.data_dir / "keys" / "keyring.json"
+
+    @property
+    def media_url(self) -> str:
+        return self.media.url or (self.data_dir / "media").as_uri()
+
+    @property
+    def public_url(self) -> str:
+        return (self.http.public_url or f"http://{self.http.host}:{self.http.port}").rstrip("/")
+
+
+def default_data_dir() -> Path:
+    """`var` in the checkout; but root starts PostgreSQL as an unprivileged user, who must be able to walk there."""
+    is_checkout = (CHECKOUT / "pyproject.toml").exists() and os.access(CHECKOUT, os.W_OK)
+    if os.geteuid() == 0:
+        return CHECKOUT / "var" if is_checkout and world_traversable(CHECKOUT) else Path("/var/lib/hetao")
+    if is_checkout:
+        return CHECKOUT / "var"
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "hetao"
+
+
+def world_traversable(folder: Path) -> bool:
+    """Whether every user may walk into the folder, though perhaps not list it."""
+    return all(part.stat().st_mode & stat.S_IXOTH for part in [folder, *folder.parents])
+
+
+def load(**overrides: Any) -> Settings:
+    """The settings of this process: `overrides`, then the environment, then the defaults.
+
+    Raises `StartupError` naming the variable that is wrong or unknown: a typo must not pass as a default.
+    """
+    for name in os.environ:
+        if name.startswith(PREFIX) and name.removeprefix(PREFIX).lower().split("__")[0] not in Settings.model_fields:
+            near = difflib.get_close_matches(name, [s.variable for s in _walk(Settings, PREFIX)], n=1)
+            raise StartupError(
+                f"没有名为 {name} 的设置" + (f"，是否为 {near[0]}？" if near else ""),
+                f"there is no setting {name}" + (f"; {near[0]}?" if near else ""),
+            )
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = PREFIX + "__".join(str(part) for part in first["loc"]).upper()
+        raise StartupError(f"设置 {name} 有误：{first['msg']}", f"setting {name} is wrong: {first['msg']}") from None
+    except SettingsError as error:  # a value that should have been JSON
+        field = re.search(r'field "(\w+)"', str(error))
+        where = PREFIX + field[1].upper() if field else PREFIX + "*"
+        raise StartupError(f"设置 {where} 不是有效的 JSON", f"setting {where} is not valid JSON") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting as `hetao config` prints it. `source`: "default", or "environment"; secrets are masked in `value`."""
+
+    variable: str
+    value: str
+    source: str
+    zh: str
+    en: str
+
+
+def describe(settings: Settings, environ: Mapping[str, str] | None = None) -> list[Setting]:
+    """Every setting with its value and where that comes from."""
+    names = {name.upper() for name in (os.environ if environ is None else environ)}
+    described = []
+    for setting in _walk(settings, PREFIX):
+        given = any(n == setting.variable or n.startswith(setting.variable + "__") for n in names)
+        described.append(
+            Setting(setting.variable, setting.value, "environment" if given else "default", setting.zh, setting.en)
+        )
+    return described
+
+
+def _walk(node: BaseModel | type[BaseModel], prefix: str) -> Iterator[Setting]:
+    model = node if isinstance(node, type) else type(node)
+    for name, info in model.model_fields.items():
+        kind = info.annotation
+        if isinstance(kind, type) and issubclass(kind, Section):
+            yield from _walk(kind if node is model else getattr(node, name), f"{prefix}{name.upper()}__")
+            continue
+        extra = info.json_schema_extra
+        assert isinstance(extra, dict)
+        value = "" if node is model else _shown(getattr(node, name))
+        yield Setting(prefix + name.upper(), value, "", str(extra["zh"]), str(extra["en"]))
+
+
+def _shown(value: Any) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return str(value).lower()
+        case SecretStr():
+            return "********"
+        case Mapping():
+            return ", ".join(f"{key}={_shown(item)}" for key, item in value.items())
+        case list() | tuple():
+            return ", ".join(map(_shown, value))
+        case _:
+            return str(value)
