@@ -1,0 +1,37 @@
+"""The only clock. Business time is Asia/Shanghai, storage is UTC; tests and the demo year move it."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+BUSINESS_ZONE = ZoneInfo("Asia/Shanghai")
+
+
+class Clock:
+    """The real time."""
+
+    def now(self) -> datetime:
+        """The present moment, aware, in UTC."""
+        return datetime.now(UTC)
+
+
+class VirtualClock(Clock):
+    """A clock that stands until it is moved, and never goes back."""
+
+    def __init__(self, start: datetime):
+        self._now = start.astimezone(UTC)
+
+    def now(self) -> datetime:
+        return self._now
+
+    def move_to(self, moment: datetime) -> None:
+        self._now = max(self._now, moment.astimezone(UTC))
+
+    def move(self, by: timedelta) -> None:
+        self.move_to(self._now + by)
+
+
+def business_date(moment: datetime) -> date:
+    """The calendar day of `moment` where the work is done."""
+    return moment.astimezone(BUSINESS_ZONE).date()

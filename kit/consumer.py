@@ -1,0 +1,218 @@
+"""The consumer: brings other services' events into effect, each once.
+
+A batch of one partition is one transaction: the inbox rows, the effects, their own events. Then the group's position moves. If a batch fails, its
+events are taken one by one: a passing fault is waited for in place, so the order holds; an event that cannot be digested is parked for its handler
+together with the later events of its key, and the rest goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from uuid import UUID
+
+import asyncpg
+
+from kit import telemetry
+from kit.errors import DomainError, Unavailable
+from kit.events import Envelope, Handler, topic_of
+from kit.log import Batch, Log, Record, Subscription
+from kit.module import Runtime
+from kit.unit import DATABASE_AWAY, RETRIED, Unit, run
+
+log = logging.getLogger(__name__)
+
+#: Events that share a transaction at most: its locks are held while it lasts.
+LARGEST_UNIT = 50
+
+#: Faults that pass by themselves.
+PASSING = (*DATABASE_AWAY, *RETRIED, Unavailable, TimeoutError, asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError)
+
+ENTER = """
+insert into inbox (handler, source, event_id, at)
+select i.handler, i.source, i.event_id, $4 from unnest($1::text[], $2::text[], $3::uuid[]) as i (handler, source, event_id)
+on conflict do nothing returning handler, event_id
+"""
+
+PARK = """
+insert into parked (handler, key, event_id, type, source, division, value, at, traceparent, error, attempts, parked_at)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) on conflict (handler, source, event_id) do nothing
+"""
+
+Job = tuple[Handler, Record]
+
+
+def shadow_of(service: str) -> str:
+    """The schema in which a service's projections are rebuilt."""
+    return f"{service}_shadow"
+
+
+class Consumer:
+    def __init__(self, runtime: Runtime, handlers: Sequence[Handler], event_log: Log):
+        self._runtime, self._log = runtime, event_log
+        self.topics = [topic_of(service) for service in runtime.module.hears]
+        self._by_type: dict[str, list[Handler]] = {}
+        for handler in handlers:
+            self._by_type.setdefault(handler.type, []).append(handler)
+        self.by_name = {handler.name: handler for handler in handlers}
+        self._attempts = runtime.settings.log.attempts
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        subscription = self._log.subscribe(self._runtime.name, self.topics)
+        try:
+            while True:
+                try:
+                    for batch in await subscription.fetch():
+                        await self._take(subscription, batch)
+                except PASSING as error:
+                    log.warning("the consumer of %s waits: %s", self._runtime.name, type(error).__name__)
+                    subscription.rewind()
+                    await asyncio.sleep(random.uniform(0.1, 0.5))
+        finally:
+            try:
+                await subscription.close()
+            except PASSING:
+                log.warning("the consumer of %s could not give its partitions up; their leases will end", self._runtime.name)
+
+    async def _take(self, subscription: Subscription, batch: Batch) -> None:
+        for start in range(0, len(batch.records), LARGEST_UNIT):
+            jobs = self._jobs(batch.records[start : start + LARGEST_UNIT])
+            if not jobs:
+                continue
+            try:
+                await self._effect(jobs)
+            except PASSING:
+                raise
+            except Exception as error:
+                log.warning("a batch for %s is taken event by event: %s", self._runtime.name, type(error).__name__)
+                for job in jobs:
+                    await self._one(job)
+        await subscription.commit(batch)
+
+    def _jobs(self, records: Sequence[Record]) -> list[Job]:
+        """What there is to do. An unknown type is a newer neighbour's: it is passed over."""
+        return [
+            (handler, record)
+            for record in records
+            for handler in self._by_type.get(record.envelope.type, ())
+            if handler.projection or not record.envelope.snapshot
+        ]
+
+    async def _one(self, job: Job) -> None:
+        handler, record = job
+        for attempt in range(1, self._attempts + 1):
+            try:
+                await self._effect([job])
+                return
+            except PASSING:
+                raise
+            except Exception as error:
+                final = isinstance(error, DomainError) or attempt == self._attempts
+                if final:
+                    log.error("%s cannot digest %s %s: parked", handler.name, record.envelope.type, record.envelope.id, exc_info=error)
+                    reason = str(error) if isinstance(error, DomainError) else type(error).__name__
+                    await self._park(job, reason, attempt)
+                    return
+                await asyncio.sleep(random.uniform(0.05, 0.2) * attempt)
+
+    async def _effect(self, jobs: Sequence[Job]) -> None:
+        async def work(unit: Unit) -> None:
+            waiting = await self._waiting(unit, jobs)
+            behind = [job for job in jobs if (job[0].name, job[1].envelope.key) in waiting]
+            for handler, record in behind:
+                await unit.execute(PARK, *_parked(handler, record, "BEHIND_A_PARKED_EVENT", 0), unit.now)
+            free = [job for job in jobs if job not in behind] if behind else jobs
+            await self._apply(unit, free)
+            await self._apply_to_shadow(unit, free)
+
+        await self._run(jobs[0], work)
+
+    async def _apply(self, unit: Unit, jobs: Sequence[Job]) -> None:
+        """The inbox rows of the reactions first, then the effects that are new."""
+        reactions = [(h, r.envelope) for h, r in jobs if not h.projection]
+        fresh: set[tuple[str, UUID]] = set()
+        if reactions:
+            rows = await unit.fetch(
+                ENTER, [h.name for h, _ in reactions], [e.source for _, e in reactions], [e.id for _, e in reactions], unit.now
+            )
+            fresh = {(row["handler"], row["event_id"]) for row in rows}
+        for handler, record in jobs:
+            envelope = record.envelope
+            if not handler.projection:
+                if (handler.name, envelope.id) not in fresh:
+                    continue
+                fresh.discard((handler.name, envelope.id))  # a batch may hold an event twice
+            unit.envelope, unit.action, unit.traceparent = envelope, handler.name, envelope.traceparent
+            await handler.effect(unit, handler.message.FromString(record.value))
+
+    async def _apply_to_shadow(self, unit: Unit, jobs: Sequence[Job]) -> None:
+        """While projections are rebuilt they are kept twice: the same handlers write to the same tables of the shadow schema."""
+        projections = [job for job in jobs if job[0].projection]
+        if projections and await unit.fetchval("select exists (select from rebuild)"):
+            await unit.execute(f"set local search_path to {shadow_of(self._runtime.name)}, {self._runtime.name}")
+            await self._apply(unit, projections)
+
+    async def _waiting(self, unit: Unit, jobs: Sequence[Job]) -> set[tuple[str, str]]:
+        """The (handler, key) pairs that have parked events: what comes later must wait behind them."""
+        rows = await unit.fetch(
+            "select distinct handler, key from parked where handler = any($1) and key = any($2)",
+            list({h.name for h, _ in jobs}),
+            list({r.envelope.key for _, r in jobs}),
+        )
+        return {(row["handler"], row["key"]) for row in rows}
+
+    async def _park(self, job: Job, error: str, attempts: int) -> None:
+        async def work(unit: Unit) -> None:
+            await unit.execute(PARK, *_parked(*job, error, attempts), unit.now)
+
+        await self._run(job, work)
+
+    async def _run(self, job: Job, work: Callable[[Unit], Awaitable[None]]) -> None:
+        handler, record = job
+        with telemetry.consumer_span(handler.name, record.envelope.traceparent) as span:
+
+            def open_unit() -> Unit:
+                runtime = self._runtime
+                return Unit(
+                    runtime, runtime.system, writes=True, action=handler.name, background=True, traceparent=span.traceparent
+                )
+
+            await run(open_unit, work)
+
+    # -- dead letters -------------------------------------------------------------------------------------------------
+
+    async def redrive(self, unit: Unit, handler_name: str, key: str) -> int:
+        """Brings the parked events of a key into effect, in their order, in the caller's unit. Returns how many there were."""
+        handler = self.by_name[handler_name]
+        rows = await unit.fetch(
+            "select id, event_id, type, source, division, value, at, traceparent from parked "
+            "where handler = $1 and key = $2 order by id for update",
+            handler_name,
+            key,
+        )
+        for row in rows:
+            await self._apply(unit, [(handler, _unparked(row, key))])
+        await unit.execute("delete from parked where id = any($1)", [row["id"] for row in rows])
+        return len(rows)
+
+
+def _parked(handler: Handler, record: Record, error: str, attempts: int) -> tuple[object, ...]:
+    e = record.envelope
+    return (handler.name, e.key, e.id, e.type, e.source, e.division, record.value, e.time, e.traceparent, error[:400], attempts)
+
+
+def _unparked(row: asyncpg.Record, key: str) -> Record:
+    envelope = Envelope(
+        id=row["event_id"],
+        type=row["type"],
+        source=row["source"],
+        key=key,
+        time=row["at"],
+        division=row["division"],
+        snapshot=False,
+        traceparent=row["traceparent"],
+    )
+    return Record(envelope, row["value"])

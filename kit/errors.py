@@ -1,0 +1,112 @@
+"""What a use case raises when it cannot do what was asked.
+
+A handler raises one of these and nothing else on purpose; the RPC pipeline turns it into a `google.rpc.Status` and the gateway that
+into problem details. Each carries a reason for machines; the sentences for people, Chinese and English, stand in data/texts by reason.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+
+
+class StartupError(Exception):
+    """The platform cannot start, and a person can mend it. One clear line in each language, no traceback."""
+
+    def __init__(self, zh: str, en: str):
+        super().__init__(f"{zh} ({en})")
+        self.zh, self.en = zh, en
+
+
+class DomainError(Exception):
+    """`reason` is UPPER_SNAKE; `field` the request's field in proto names, dotted; `params` fill the texts and travel along."""
+
+    code = grpc.StatusCode.UNKNOWN
+
+    def __init__(self, reason: str, *, field: str = "", **params: Any):
+        super().__init__(reason)
+        self.reason, self.field, self.params = reason, field, {k: str(v) for k, v in params.items()}
+
+    def __str__(self) -> str:
+        where = f" at {self.field}" if self.field else ""
+        return f"{self.reason}{where} {self.params or ''}".rstrip()
+
+
+class InvalidArgument(DomainError):
+    """The request is wrong whatever the state of the system."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+
+    def __init__(self, reason: str, *, field: str = "", violations: tuple[Violation, ...] = (), **params: Any):
+        super().__init__(reason, field=field, **params)
+        self.violations = violations
+
+
+class Violation:
+    """One field that breaks one rule of its proto: `field` dotted, `rule` such as "string.max_len", `message` English."""
+
+    __slots__ = ("field", "message", "rule")
+
+    def __init__(self, field: str, rule: str, message: str):
+        self.field, self.rule, self.message = field, rule, message
+
+
+class FailedPrecondition(DomainError):
+    """Right in itself, but not in the present state."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+
+
+class NotFound(DomainError):
+    """It does not exist, or not for the caller: the two are never told apart."""
+
+    code = grpc.StatusCode.NOT_FOUND
+
+
+class AlreadyExists(DomainError):
+    code = grpc.StatusCode.ALREADY_EXISTS
+
+
+class Aborted(DomainError):
+    """Somebody else was faster (a stale etag); read again and decide again."""
+
+    code = grpc.StatusCode.ABORTED
+
+
+class PermissionDenied(DomainError):
+    code = grpc.StatusCode.PERMISSION_DENIED
+
+
+class Unauthenticated(DomainError):
+    code = grpc.StatusCode.UNAUTHENTICATED
+
+
+class ResourceExhausted(DomainError):
+    """Too much or too often."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+class Unavailable(DomainError):
+    """Not now, or the outcome is unknown; repeating with the same request id settles it."""
+
+    code = grpc.StatusCode.UNAVAILABLE
+
+
+class DeadlineExceeded(DomainError):
+    code = grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+class Internal(DomainError):
+    """Our fault. Raised by the kit alone, for what nobody foresaw."""
+
+    code = grpc.StatusCode.INTERNAL
+
+
+class Refused(Exception):
+    """What the unit did so far is kept (committed), and the caller is answered with `error`: a wrong PIN that must be counted."""
+
+    def __init__(self, error: DomainError):
+        super().__init__(str(error))
+        self.error = error

@@ -1,0 +1,87 @@
+"""The event log: what the relay writes and consumers read. One interface, one conformance suite, whichever log is behind it."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from kit.events import Envelope
+
+
+#: (topic, partition)
+Place = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """An event as bytes, with its envelope."""
+
+    envelope: Envelope
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Records of one partition, in its order. `end`: the offset to go on from when they are in effect."""
+
+    topic: str
+    partition: int
+    records: Sequence[Record]
+    end: int
+
+
+class Subscription(Protocol):
+    """One member of a group of consumers. The partitions of its topics are shared out among the members."""
+
+    async def fetch(self) -> Sequence[Batch]:
+        """What comes next, by partition; waits a while if there is nothing. After `rewind`, from the committed positions again."""
+        ...
+
+    async def commit(self, batch: Batch) -> None:
+        """The batch is in effect: the group goes on behind it. False effects are impossible, repeated ones the inbox drops."""
+        ...
+
+    def rewind(self) -> None:
+        """Forget what was fetched and not committed."""
+        ...
+
+    async def close(self) -> None:
+        """Gives the partitions up."""
+        ...
+
+
+class Log(Protocol):
+    async def append(self, topic: str, records: Sequence[Record]) -> None:
+        """Durable when it returns. At least once: after an error some may have been written; append all of them again."""
+        ...
+
+    def subscribe(self, group: str, topics: Sequence[str]) -> Subscription: ...
+
+    async def ends(self, topics: Sequence[str]) -> Mapping[Place, int]:
+        """The offset that the next record of each partition will have."""
+        ...
+
+    async def positions(self, group: str, topics: Sequence[str]) -> Mapping[Place, int]:
+        """The offset from which the group goes on; a partition that it has not begun is missing."""
+        ...
+
+    async def trim(self, before: datetime, limit: int) -> int:
+        """Drops up to `limit` records older than `before`; returns how many went."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+async def lag(log: Log, group: str, topics: Sequence[str], ends: Mapping[Place, int] | None = None) -> int:
+    """How many records the group has not committed, up to `ends` (by default: up to now)."""
+    wanted = await log.ends(topics) if ends is None else ends
+    reached = await log.positions(group, topics)
+    return sum(max(0, end - reached.get(place, 0)) for place, end in wanted.items())
+
+
+def partition_of(key: str, partitions: int) -> int:
+    """The partition in which all events of a key stand."""
+    return zlib.crc32(key.encode()) % partitions

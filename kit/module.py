@@ -1,0 +1,133 @@
+"""What a service is to the platform: a name, how it is built, and all that it touches.
+
+`calls`, `hears`, `engines` and `egress` are declared, and tests hold the code to the declaration; network policies are made from it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
+
+import asyncpg
+from google.protobuf.descriptor import ServiceDescriptor
+
+from kit import unit as units
+from kit.clock import Clock
+from kit.events import Event, Handler
+from kit.identity import Principal, Verifier
+from kit.sealing import Keys
+from kit.statutory import Deadlines
+from kit.texts import Texts
+from kit.timers import Timer
+from kit.unit import Unit
+
+if TYPE_CHECKING:
+    from kit.config import Settings
+
+T = TypeVar("T")
+
+#: The engines that a module may use.
+POSTGRES, LOG, REDIS, BLOBS = "postgres", "log", "redis", "blobs"
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a built service offers.
+
+    rpc        the servicer of each gRPC service
+    hears      its event handlers
+    timers     its timers
+    workers    functions that run from readiness to drain; they are cancelled at drain
+    reference  loads the data that is shipped with the product; runs at every start, so it must be idempotent
+    demo       the same for demo data, in the embedded profile alone
+    snapshots  (unit, after id) → the present state of some aggregates as events, and the id to go on after, or None at the end
+    """
+
+    rpc: Mapping[ServiceDescriptor, Any] = field(default_factory=dict)
+    hears: Sequence[Handler] = ()
+    timers: Sequence[Timer] = ()
+    workers: Sequence[Callable[[], Awaitable[None]]] = ()
+    reference: Callable[[Unit], Awaitable[None]] | None = None
+    demo: Callable[[Unit], Awaitable[None]] | None = None
+    snapshots: Callable[[Unit, UUID | None], Awaitable[tuple[Sequence[Event], UUID | None]]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """A service's whole wiring. `calls`: services whose read RPCs it uses; `hears`: services whose events it handles; `egress`: what it
+    reaches outside the platform; `projections`: tables that a rebuild makes anew."""
+
+    name: str
+    build: Callable[[Runtime], Parts]
+    calls: Sequence[str] = ()
+    hears: Sequence[str] = ()
+    engines: Sequence[str] = ()
+    egress: Sequence[str] = ()
+    migrations: Path | None = None
+    projections: Sequence[str] = ()
+
+
+class Runtime:
+    """What the kit gives to one service in one process."""
+
+    def __init__(
+        self,
+        module: Module,
+        *,
+        settings: Settings,
+        clock: Clock,
+        keys: Keys,
+        verifier: Verifier,
+        deadlines: Deadlines,
+        texts: Texts,
+        channel: Callable[[str], Any],
+        pools: tuple[asyncpg.Pool, asyncpg.Pool] | None,
+        readiness: Callable[[], Mapping[str, str]],
+    ):
+        self.module, self.name = module, module.name
+        self.settings, self.clock, self.keys, self.verifier = settings, clock, keys, verifier
+        self.deadlines, self.texts, self.readiness = deadlines, texts, readiness
+        self._channel, self._pools = channel, pools
+        self.system = Principal.system_of(settings.root_division)
+        self.source = f"/{settings.root_division}/{module.name}"
+        #: Raised by 1 at install and at every restore; events carry it.
+        self.epoch = 1
+        #: Set after a commit that left something to do.
+        self.relay_wanted, self.timers_wanted = asyncio.Event(), asyncio.Event()
+
+    @property
+    def pool(self) -> asyncpg.Pool:
+        """For calls that somebody waits for."""
+        return self._pools_or_fail()[0]
+
+    @property
+    def background_pool(self) -> asyncpg.Pool:
+        """For the relay, consumers and timers: however busy they are, callers are served."""
+        return self._pools_or_fail()[1]
+
+    def _pools_or_fail(self) -> tuple[asyncpg.Pool, asyncpg.Pool]:
+        if self._pools is None:
+            raise RuntimeError(f"the module {self.name} does not declare the engine postgres")
+        return self._pools
+
+    def channel(self, service: str) -> Any:
+        """A gRPC channel to another service, in process or over a socket. Only to what the module declares in `calls`."""
+        if service not in self.module.calls:
+            raise RuntimeError(f"the module {self.name} does not declare that it calls {service}")
+        return self._channel(service)
+
+    def stub(self, of: Callable[[Any], T], service: str) -> T:
+        """`runtime.stub(grid_pb2_grpc.GridServiceStub, "grid")`"""
+        return of(self.channel(service))
+
+    async def transact(self, work: Callable[[Unit], Awaitable[T]], *, action: str) -> T:
+        """Work of the service's own accord (a worker's, not an RPC's), in a writing unit as the system principal."""
+        return await units.run(lambda: Unit(self, self.system, writes=True, action=action, background=True), work)
+
+    async def read(self, work: Callable[[Unit], Awaitable[T]], *, action: str) -> T:
+        """The same for reading."""
+        return await units.run(lambda: Unit(self, self.system, writes=False, action=action, background=True), work)

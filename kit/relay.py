@@ -1,0 +1,110 @@
+"""The relay: takes events from a service's outbox to the log.
+
+One relay of a service is at work at a time, by a lease with an epoch in the database, which is checked at every marking: one that was paused and
+wakes up late can only repeat what was published, never mark it or put it in another order. The log is at least once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+
+from kit.events import Envelope, topic_of
+from kit.ids import uuid7
+from kit.log import Log, Record
+from kit.module import Runtime
+from kit.unit import DATABASE_AWAY
+
+log = logging.getLogger(__name__)
+
+HOLD = """
+insert into lease (name, owner, epoch, until) values ('relay', $1, 1, $3)
+on conflict (name) do update set owner = excluded.owner, until = excluded.until,
+    epoch = lease.epoch + case when lease.owner = excluded.owner then 0 else 1 end
+where lease.owner = excluded.owner or lease.until <= $2
+returning epoch
+"""
+
+NEXT = "select id, event_id, type, key, division, snapshot, value, at, traceparent from outbox order by id limit $1"
+
+MARK = """
+delete from outbox where id = any($1)
+and exists (select from lease where name = 'relay' and owner = $2 and epoch = $3 for share)
+"""
+
+
+class Relay:
+    def __init__(self, runtime: Runtime, event_log: Log):
+        settings = runtime.settings.log
+        self._runtime, self._log = runtime, event_log
+        self._batch, self._lease, self._poll = settings.batch, settings.lease_seconds, settings.poll_seconds
+        self._send_timeout = settings.send_timeout
+        self._owner = uuid7()
+        self._epoch = 0
+        self._held_until = 0.0
+
+    async def run(self) -> None:
+        """Until cancelled. Woken after each commit of this process; looks for other processes' rows by itself."""
+        wanted = self._runtime.relay_wanted
+        while True:
+            wanted.clear()
+            try:
+                while await self.step() == self._batch:
+                    pass
+            except (*DATABASE_AWAY, TimeoutError, asyncpg.PostgresError) as error:
+                log.warning("the relay of %s waits: %s", self._runtime.name, type(error).__name__)
+                await asyncio.sleep(random.uniform(0.1, 0.5))
+                continue
+            try:
+                async with asyncio.timeout(self._poll):
+                    await wanted.wait()
+            except TimeoutError:
+                pass
+
+    async def step(self) -> int:
+        """Publishes one batch, if this relay is the one at work. Returns how many events went."""
+        pool = self._runtime.background_pool
+        if not await self._hold(pool):
+            return 0
+        rows = await pool.fetch(NEXT, self._batch)
+        if not rows:
+            return 0
+        async with asyncio.timeout(self._send_timeout):  # a log that hangs must not keep the lease's successor waiting
+            await self._log.append(topic_of(self._runtime.name), [_record(row, self._runtime.source) for row in rows])
+        await pool.execute(MARK, [row["id"] for row in rows], self._owner, self._epoch)
+        return len(rows)
+
+    async def _hold(self, pool: asyncpg.Pool) -> bool:
+        """Renews the lease when half of it is over."""
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._held_until:
+            return True
+        now = datetime.now(UTC)  # leases measure real time, whatever time the business has
+        started = loop.time()
+        epoch = await pool.fetchval(HOLD, self._owner, now, now + timedelta(seconds=self._lease))
+        if epoch is None:
+            return False
+        self._epoch, self._held_until = epoch, started + self._lease / 2
+        return True
+
+    async def release(self) -> None:
+        """Lets another process go on at once."""
+        await self._runtime.background_pool.execute("delete from lease where name = 'relay' and owner = $1", self._owner)
+
+
+def _record(row: asyncpg.Record, source: str) -> Record:
+    envelope = Envelope(
+        id=row["event_id"],
+        type=row["type"],
+        source=source,
+        key=row["key"],
+        time=row["at"],
+        division=row["division"],
+        snapshot=row["snapshot"],
+        traceparent=row["traceparent"],
+    )
+    return Record(envelope, row["value"])

@@ -1,0 +1,1 @@
+"""RPCs: one pipeline behind two transports, a socket and a call in the same process."""

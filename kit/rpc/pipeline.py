@@ -1,0 +1,166 @@
+"""What happens to every RPC, whichever transport it came by, in a fixed order:
+
+telemetry → deadline → read → authenticate → authorise → validate → the handler in a unit of work → errors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import asyncpg
+import protovalidate
+from google.protobuf.message import DecodeError, Message
+
+from kit import telemetry, unit
+from kit.errors import (
+    DeadlineExceeded,
+    DomainError,
+    Internal,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    Unauthenticated,
+    Unavailable,
+    Violation,
+)
+from kit.identity import Principal
+from kit.module import Runtime
+from kit.rpc.methods import Method
+from kit.rpc.status import Failed, status_of, unreadable
+from kit.unit import DATABASE_AWAY, Unit
+
+log = logging.getLogger(__name__)
+
+#: A call without a deadline of its own gets this one, in seconds.
+LONGEST_CALL = 30.0
+
+
+class Dispatcher:
+    """Answers the RPCs of one service."""
+
+    def __init__(self, runtime: Runtime, methods: Mapping[str, Method]):
+        self.runtime, self.methods = runtime, methods
+
+    async def call(self, path: str, payload: bytes, metadata: Mapping[str, str], timeout: float | None) -> bytes:
+        """The serialised answer. Raises Failed with a status, and nothing else but cancellation."""
+        method = self.methods.get(path)
+        if method is None:
+            raise Failed(status_of(NotFound("METHOD_UNKNOWN"), self.runtime.texts))
+        with telemetry.server_span(method.path, metadata.get("traceparent", "")) as span:
+            try:
+                return await self._answer(method, payload, metadata, min(timeout or LONGEST_CALL, LONGEST_CALL), span.traceparent)
+            except Failed as failure:
+                span.failed(failure.code.name)
+                raise
+
+    async def _answer(self, method: Method, payload: bytes, metadata: Mapping[str, str], timeout: float, traceparent: str) -> bytes:
+        texts = self.runtime.texts
+        try:
+            request = method.request.FromString(payload)
+        except (DecodeError, ValueError):
+            raise Failed(unreadable(texts)) from None
+        principal: Principal | None = None
+        try:
+            async with asyncio.timeout(timeout):
+                try:
+                    principal = self._authenticate(method, metadata)
+                    return await self._work(method, request, principal, asyncio.get_running_loop().time() + timeout, traceparent)
+                except Exception as error:
+                    repeated = await self._repeated(method, request, principal, error)
+                    if repeated is None:
+                        raise
+                    return repeated
+        except Exception as error:
+            raise Failed(status_of(_domain(error, method), texts, method.request.DESCRIPTOR)) from None
+
+    def _authenticate(self, method: Method, metadata: Mapping[str, str]) -> Principal:
+        """Who calls; raises where the RPC is not for them."""
+        authorization = metadata.get("authorization", "")
+        scheme, _, token = authorization.partition(" ")
+        if not token or scheme.lower() != "bearer":
+            if method.public:
+                return Principal.anonymous()
+            raise Unauthenticated("TOKEN_MISSING")
+        principal = self.runtime.verifier.verify(token)
+        if not (method.public or principal.may(method.permission)):
+            raise PermissionDenied("PERMISSION_MISSING", permission=method.permission)
+        return principal
+
+    async def _work(self, method: Method, request: Message, principal: Principal, deadline: float, traceparent: str) -> bytes:
+        validate(request)
+        request_id: str = getattr(request, "request_id", "") if method.repeatable and principal.account else ""
+
+        def open_unit() -> Unit:
+            return Unit(self.runtime, principal, writes=method.writes, action=method.path, deadline=deadline, traceparent=traceparent)
+
+        async def handle(opened: Unit) -> bytes:
+            return (await method.handler(request, opened)).SerializeToString()  # type: ignore[no-any-return]
+
+        def reply(answer: bytes) -> tuple[str, bytes, bytes]:
+            return request_id, digest(request), self.runtime.keys.seal_bytes("kit.reply", request_id, answer)
+
+        return await unit.run(open_unit, handle, reply if request_id else None)
+
+    async def _repeated(self, method: Method, request: Message, principal: Principal | None, error: Exception) -> bytes | None:
+        """The stored answer, if this request was answered before: looked for after any failure, so that the happy path pays nothing."""
+        request_id: str = getattr(request, "request_id", "") if method.writes and method.repeatable else ""
+        if not request_id or principal is None or not principal.account or isinstance(error, DATABASE_AWAY):
+            return None
+        row = await self.runtime.pool.fetchrow(
+            "select digest, answer from reply where account = $1 and method = $2 and request_id = $3",
+            principal.account,
+            method.path,
+            request_id,
+        )
+        if row is None:
+            return None
+        if row["digest"] != digest(request):
+            raise InvalidArgument("REQUEST_ID_REUSED", field="request_id")
+        return self.runtime.keys.open_bytes("kit.reply", request_id, row["answer"])
+
+
+def digest(request: Message) -> bytes:
+    """What a request asked for, without its request id."""
+    bare = type(request)()
+    bare.CopyFrom(request)
+    bare.ClearField("request_id")
+    return hashlib.blake2b(bare.SerializeToString(deterministic=True), digest_size=16).digest()
+
+
+def validate(request: Message) -> None:
+    """InvalidArgument with a violation per field that breaks a rule of its proto."""
+    if found := protovalidate.collect_violations(request):
+        raise InvalidArgument("REQUEST_INVALID", violations=tuple(_violation(v) for v in found))
+
+
+def _violation(violation: protovalidate.Violation) -> Violation:
+    proto = violation.proto
+    path = ""
+    for element in proto.field.elements if proto.field else ():
+        path += f".{element.field_name}" if path else element.field_name
+        subscript: Any = element.subscript
+        if subscript is not None:
+            path += f"[{subscript.value}]"
+    return Violation(path, proto.rule_id, proto.message)
+
+
+def _domain(error: Exception, method: Method) -> DomainError:
+    """The domain error that says what an exception means to a caller."""
+    match error:
+        case DomainError():
+            return error
+        case TimeoutError():
+            return DeadlineExceeded("DEADLINE_EXCEEDED")
+        case asyncpg.UniqueViolationError(table_name="reply"):
+            # The first call with this id was undone after all, between our write and our look.
+            return Unavailable("OUTCOME_UNKNOWN")
+        case _ if isinstance(error, DATABASE_AWAY):
+            log.warning("database away during %s: %s", method.path, type(error).__name__)
+            return Unavailable("UNAVAILABLE")
+        case _:
+            log.error("unforeseen error in %s", method.path, exc_info=error)
+            return Internal("INTERNAL")

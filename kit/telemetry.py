@@ -1,0 +1,82 @@
+"""OpenTelemetry: spans around RPCs, events and timers, trace context through metadata, outbox and log.
+
+Without an exporter the spans are not recorded, but trace ids exist all the same: logs and error answers name them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from opentelemetry import trace
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, TraceIdRatioBased
+from opentelemetry.trace import Span, SpanContext, SpanKind, TraceFlags
+
+_tracer = trace.get_tracer("hetao")
+
+
+def set_up(*, service: str, otlp_endpoint: str = "", ratio: float = 1.0) -> None:
+    """Once per process. `otlp_endpoint`: where traces go by OTLP over HTTP; empty: nowhere."""
+    sampler = ParentBased(TraceIdRatioBased(ratio)) if otlp_endpoint else ALWAYS_OFF
+    provider = TracerProvider(sampler=sampler, resource=Resource.create({"service.name": service}))
+    if otlp_endpoint:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=f"{otlp_endpoint.rstrip('/')}/v1/traces")))
+    trace.set_tracer_provider(provider)
+
+
+class OpenSpan:
+    """A span that is under way. `traceparent` hands it on (W3C trace context)."""
+
+    __slots__ = ("_span", "traceparent")
+
+    def __init__(self, span: Span):
+        self._span = span
+        context = span.get_span_context()
+        self.traceparent = f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}" if context.trace_id else ""
+
+    def failed(self, code: str) -> None:
+        self._span.set_attribute("rpc.response.status_code", code)
+        self._span.set_status(trace.StatusCode.ERROR, code)
+
+
+@contextmanager
+def span(name: str, kind: SpanKind, traceparent: str = "", attributes: dict[str, str] | None = None) -> Iterator[OpenSpan]:
+    """A span, under the one that `traceparent` names or the present one."""
+    parent = _parent(traceparent)
+    context = trace.set_span_in_context(trace.NonRecordingSpan(parent)) if parent else None
+    with _tracer.start_as_current_span(name, context, kind, attributes) as started:
+        yield OpenSpan(started)
+
+
+def server_span(path: str, traceparent: str) -> contextmanager[OpenSpan]:  # type: ignore[valid-type]
+    """A span for an RPC that is being answered, named as gRPC's conventions want."""
+    return span(path[1:], SpanKind.SERVER, traceparent, {"rpc.system.name": "grpc", "rpc.method": path[1:]})  # type: ignore[return-value]
+
+
+def consumer_span(handler: str, traceparent: str) -> contextmanager[OpenSpan]:  # type: ignore[valid-type]
+    return span(f"process {handler}", SpanKind.CONSUMER, traceparent, {"messaging.operation.type": "process"})  # type: ignore[return-value]
+
+
+def timer_span(kind: str) -> contextmanager[OpenSpan]:  # type: ignore[valid-type]
+    return span(f"timer {kind}", SpanKind.INTERNAL)  # type: ignore[return-value]
+
+
+def trace_id() -> str:
+    """The present trace's id in hex, or "" outside one."""
+    context = trace.get_current_span().get_span_context()
+    return f"{context.trace_id:032x}" if context.trace_id else ""
+
+
+def _parent(traceparent: str) -> SpanContext | None:
+    parts = traceparent.split("-")
+    if len(parts) != 4 or len(parts[1]) != 32 or len(parts[2]) != 16:
+        return None
+    try:
+        return SpanContext(int(parts[1], 16), int(parts[2], 16), is_remote=True, trace_flags=TraceFlags(int(parts[3], 16)))
+    except ValueError:
+        return None

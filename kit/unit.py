@@ -1,0 +1,321 @@
+"""The unit of work: what one RPC, one event or one timer reads and changes, in one transaction.
+
+There are three ways into a service, and `kit` opens one unit for each of them. The function that it hands the unit to reads and changes through
+it and returns. `kit` then writes what the unit gathered (events, audit, timers, the stored reply) in one statement, commits, and only then
+answers. Nobody else begins or commits.
+
+A unit takes a connection at its first statement. A reading unit opens no transaction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+from kit.clock import business_date
+from kit.errors import Aborted, Refused, Unavailable
+from kit.events import Envelope, Event
+from kit.identity import Principal
+from kit.ids import uuid7
+
+if TYPE_CHECKING:
+    from kit.module import Runtime
+
+T = TypeVar("T")
+
+#: The largest event that a broker takes by default is 1 MiB; ours stay far below.
+LARGEST_EVENT = 256 * 1024
+
+#: Errors after which the same work may simply be done again.
+RETRIED = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.InvalidCachedStatementError)
+
+#: The database is away, or went away.
+DATABASE_AWAY = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.InterfaceError,
+    OSError,
+)
+
+FLUSH = """
+with events as (
+    insert into outbox (event_id, type, key, division, snapshot, value, at, traceparent)
+    select e.event_id, e.type, e.key, e.division, e.snapshot, e.value, $1, e.traceparent
+    from unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::boolean[], $7::bytea[], $8::text[]) with ordinality
+        as e (event_id, type, key, division, snapshot, value, traceparent, nth)
+    order by e.nth
+), changes as (
+    insert into audit (entity, entity_id, version, at, actor, on_behalf, action, before, after, purpose, trace)
+    select c.entity, c.entity_id, c.version, $1, $9, c.on_behalf, c.action, c.before, c.after, c.purpose, c.trace
+    from unnest($10::text[], $11::uuid[], $12::int[], $13::text[], $14::text[], $15::bytea[], $16::bytea[], $17::text[], $18::text[])
+        with ordinality as c (entity, entity_id, version, on_behalf, action, before, after, purpose, trace, nth)
+    order by c.nth
+), cancelled as (
+    delete from timer t using unnest($19::text[], $20::text[]) as c (kind, key) where t.kind = c.kind and t.key = c.key
+), scheduled as (
+    insert into timer (kind, key, due)
+    select s.kind, s.key, s.due from unnest($21::text[], $22::text[], $23::timestamptz[]) as s (kind, key, due)
+    on conflict (kind, key) do update
+    set due = excluded.due, generation = nextval('timer_generation'), attempts = 0, parked_at = null, error = null
+)
+insert into reply (account, method, request_id, digest, answer, at)
+select $9, r.method, r.request_id, r.digest, r.answer, $1
+from unnest($24::text[], $25::text[], $26::bytea[], $27::bytea[]) as r (method, request_id, digest, answer)
+"""
+
+#: The nine columns of no change at all.
+NO_CHANGES: tuple[tuple[()], ...] = ((),) * 9
+
+
+class Unit:
+    """One unit of work. `action`: the RPC's, handler's or timer's name, as the audit records it.
+
+    now         the moment of the work, aware, UTC: SQL never asks the database for the time
+    today       its calendar day where the work is done
+    principal   who works
+    writes      whether rows are read for a change; `lock` is the clause that says so
+    envelope    the event that is being heard, if it is one
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        principal: Principal,
+        *,
+        writes: bool,
+        action: str,
+        background: bool = False,
+        envelope: Envelope | None = None,
+        traceparent: str = "",
+        deadline: float | None = None,
+    ):
+        self.runtime, self.principal, self.writes, self.action = runtime, principal, writes, action
+        self.envelope, self.traceparent, self.deadline = envelope, traceparent, deadline
+        self.now: datetime = runtime.clock.now()
+        self.lock = "for no key update" if writes else ""
+        self.on_behalf = ""
+        self.purpose = ""
+        self._pool = runtime.background_pool if background else runtime.pool
+        self._connection: asyncpg.pool.PoolConnectionProxy[asyncpg.Record] | None = None
+        self._events: list[tuple[Event, bool, str]] = []
+        self._changes: list[tuple[str, UUID, int, str, str, bytes | None, bytes, str, str]] = []
+        self._scheduled: dict[tuple[str, str], datetime] = {}
+        self._cancelled: set[tuple[str, str]] = set()
+        self._loaded: dict[tuple[str, UUID], Any] = {}
+
+    @property
+    def today(self) -> date:
+        return business_date(self.now)
+
+    # -- reading and writing ------------------------------------------------------------------------------------------
+
+    async def connection(self) -> asyncpg.pool.PoolConnectionProxy[asyncpg.Record]:
+        """The unit's connection, taken at the first call; a writing unit's transaction begins with it."""
+        if self._connection is None:
+            self._connection = await self._pool.acquire(timeout=self.runtime.settings.database.acquire_timeout)
+            if self.writes:
+                await self._connection.execute("begin")
+        return self._connection
+
+    async def fetch(self, sql: str, *args: Any) -> list[asyncpg.Record]:
+        return await (await self.connection()).fetch(sql, *args)
+
+    async def fetchrow(self, sql: str, *args: Any) -> asyncpg.Record | None:
+        return await (await self.connection()).fetchrow(sql, *args)
+
+    async def fetchval(self, sql: str, *args: Any) -> Any:
+        return await (await self.connection()).fetchval(sql, *args)
+
+    async def execute(self, sql: str, *args: Any) -> str:
+        """The command tag, such as "UPDATE 1"."""
+        return await (await self.connection()).execute(sql, *args)
+
+    async def executemany(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        """The statement for each row, in one round trip."""
+        if rows:
+            await (await self.connection()).executemany(sql, rows)
+
+    async def call(self, rpc: Callable[..., Awaitable[T]], request: Any) -> T:
+        """A read RPC of another service, with the caller's own token and what is left of the deadline.
+
+        Only before the unit's first statement: a connection must not be held while another service works.
+        """
+        if self._connection is not None:
+            raise RuntimeError("call other services before the first statement")
+        return await rpc(request, metadata=self.forwarded(), timeout=self.remaining())
+
+    def forwarded(self) -> list[tuple[str, str]]:
+        metadata = [("traceparent", self.traceparent)] if self.traceparent else []
+        return [*metadata, ("authorization", f"Bearer {self.principal.token}")] if self.principal.token else metadata
+
+    def remaining(self) -> float | None:
+        """Seconds until the caller stops waiting."""
+        return None if self.deadline is None else max(0.0, self.deadline - asyncio.get_running_loop().time())
+
+    # -- what the unit gathers ----------------------------------------------------------------------------------------
+
+    def emit(self, *events: Event) -> None:
+        """Events that are published once the unit has committed."""
+        self._events.extend((event, False, self.traceparent) for event in events)
+
+    def emit_snapshots(self, events: Sequence[Event]) -> None:
+        """The present state said again, for projections alone."""
+        self._events.extend((event, True, self.traceparent) for event in events)
+
+    def schedule(self, kind: str, key: UUID | str, at: datetime) -> None:
+        """Sets the timer (kind, key) to a moment, or moves it there."""
+        self._cancelled.discard((kind, str(key)))
+        self._scheduled[kind, str(key)] = at
+
+    def cancel(self, kind: str, key: UUID | str) -> None:
+        """Takes the timer (kind, key) away, if there is one."""
+        self._scheduled.pop((kind, str(key)), None)
+        self._cancelled.add((kind, str(key)))
+
+    def note(self, purpose: str) -> None:
+        """The reason that the audit records with every change of this unit."""
+        self.purpose = purpose
+
+    def match(self, etag: str, aggregate: Any) -> None:
+        """Aborted(ETAG_STALE) if the caller was shown another version than the present one."""
+        if etag and etag != str(aggregate.version):
+            raise Aborted("ETAG_STALE", field="etag", present=aggregate.version)
+
+    def remember(self, table: str, row: Any) -> None:
+        """What a row was when the unit read it, for the audit."""
+        self._loaded[table, row.id] = row
+
+    def loaded(self, table: str, row_id: UUID) -> Any | None:
+        return self._loaded.get((table, row_id))
+
+    def changed(self, table: str, before: Any | None, after: Any) -> None:
+        """A row of the audit: keyed digests of what was and what is."""
+        digest = self.runtime.keys.digest
+        was = None if before is None else digest(plain(before))
+        who_and_what = (self.on_behalf, self.action, was, digest(plain(after)), self.purpose, self.traceparent)
+        self._changes.append((table, after.id, after.version, *who_and_what))
+        self._loaded[table, after.id] = after
+
+    # -- sealed values ------------------------------------------------------------------------------------------------
+
+    def seal(self, field: str, owner: UUID, text: str) -> bytes:
+        return self.runtime.keys.seal(field, owner, text)
+
+    def open(self, field: str, owner: UUID, sealed: bytes) -> str:
+        return self.runtime.keys.open(field, owner, sealed)
+
+    def index(self, purpose: str, text: str) -> bytes:
+        """The blind index of a text: equal texts give equal indexes, and nothing else can be told from them."""
+        return self.runtime.keys.index(purpose, text)
+
+    # -- the end, called by the kit alone -----------------------------------------------------------------------------
+
+    async def flush(self, reply: tuple[str, bytes, bytes] | None = None) -> None:
+        """Writes what was gathered. `reply`: request id, digest of the request, sealed answer."""
+        if not (self._events or self._changes or self._scheduled or self._cancelled or reply):
+            return
+        stamp = int(self.now.timestamp() * 1000)
+        events = [event for event, _, _ in self._events]
+        values = [event.message.SerializeToString() for event in events]
+        if any(len(value) > LARGEST_EVENT for value in values):
+            raise ValueError(f"an event of {self.action} is over {LARGEST_EVENT} bytes")
+        await self.execute(
+            FLUSH,
+            self.now,
+            [uuid7(stamp) for _ in events],
+            [event.message.DESCRIPTOR.full_name for event in events],
+            [str(event.key) for event in events],
+            [event.division for event in events],
+            [snapshot for _, snapshot, _ in self._events],
+            values,
+            [traceparent for _, _, traceparent in self._events],
+            self.principal.account,
+            *(zip(*self._changes, strict=True) if self._changes else NO_CHANGES),
+            [kind for kind, _ in self._cancelled],
+            [key for _, key in self._cancelled],
+            [kind for kind, _ in self._scheduled],
+            [key for _, key in self._scheduled],
+            list(self._scheduled.values()),
+            [self.action] if reply else [],
+            [reply[0]] if reply else [],
+            [reply[1]] if reply else [],
+            [reply[2]] if reply else [],
+        )
+
+    async def commit(self, reply: tuple[str, bytes, bytes] | None = None) -> None:
+        """The flush and the commit, shielded from cancellation together.
+
+        Unavailable(OUTCOME_UNKNOWN) if the connection broke in the middle: a repeat of the request finds out.
+        """
+        await asyncio.shield(self._commit(reply))
+
+    async def _commit(self, reply: tuple[str, bytes, bytes] | None) -> None:
+        await self.flush(reply)
+        if self._connection is not None:
+            if self.writes:
+                try:
+                    await self._connection.execute("commit")
+                except DATABASE_AWAY as error:
+                    raise Unavailable("OUTCOME_UNKNOWN") from error
+            await self.release()
+        if self._events:
+            self.runtime.relay_wanted.set()
+        if self._scheduled:
+            self.runtime.timers_wanted.set()
+
+    async def release(self) -> None:
+        """Gives the connection back; a transaction that is still open is undone first."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        try:
+            if connection.is_in_transaction():
+                await connection.execute("rollback")
+        except (*DATABASE_AWAY, asyncpg.PostgresError):
+            connection.terminate()
+        finally:
+            await self._pool.release(connection)
+
+
+async def run(open_unit: Callable[[], Unit], work: Callable[[Unit], Awaitable[T]], reply: Callable[[T], tuple[str, bytes, bytes]] | None = None) -> T:
+    """Runs the work in a unit of its own and commits it; does it again, twice at most, after a deadlock or a stale cached plan.
+
+    `reply` makes the row that is stored beside the work, so that a repeat can be answered.
+    """
+    for attempt in (1, 2, 3):
+        unit = open_unit()
+        try:
+            try:
+                result = await work(unit)
+            except Refused as refused:
+                await unit.commit()
+                raise refused.error from None
+            if unit.writes:
+                await unit.commit(reply(result) if reply else None)
+            return result
+        except RETRIED:
+            if attempt == 3:
+                raise
+        finally:
+            await asyncio.shield(unit.release())
+    raise AssertionError("unreachable")
+
+
+def plain(row: Any) -> bytes:
+    """A row as the bytes that its digest is made of: JSON with sorted keys."""
+    return orjson.dumps(row, default=_as_text, option=orjson.OPT_SORT_KEYS)
+
+
+def _as_text(value: Any) -> Any:
+    if isinstance(value, bytes | memoryview):
+        return bytes(value).hex()
+    raise TypeError(f"a {type(value).__name__} in a row has no canonical form")
