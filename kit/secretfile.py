@@ -1,0 +1,42 @@
+"""Files that hold secrets: readable by their owner alone, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from kit.errors import StartupError
+
+
+def write_secret(path: Path, text: str) -> None:
+    """Writes with mode 600 under another name first: a crash leaves the old file or the new one, never half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh.unlink(missing_ok=True)  # what a crashed process with our number may have left
+    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(fresh, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def read_secret(path: Path) -> str:
+    """Raises `StartupError` when everybody on the machine could have read or changed it, and when it cannot be read."""
+    try:
+        mode = path.stat().st_mode
+        if mode & (stat.S_IROTH | stat.S_IWOTH):
+            raise StartupError(
+                f"密钥文件 {path} 对所有用户开放（权限 {stat.S_IMODE(mode):o}），请执行 chmod 600 {path}；如可能已泄露，请更换密钥",
+                f"key file {path} is open to every user (mode {stat.S_IMODE(mode):o}): run chmod 600 {path}, "
+                "and change the keys if they may have been read",
+            )
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise StartupError(f"无法读取密钥文件 {path}：{error}", f"cannot read key file {path}: {error}") from error

@@ -1,0 +1,134 @@
+import json
+import os
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+
+from kit.errors import StartupError
+from kit.sealing import Keys, SealError, canonical
+
+NOW = datetime(2026, 3, 2, tzinfo=UTC)
+OWNER = UUID(int=7)
+OTHER = UUID(int=8)
+
+
+@pytest.fixture(params=["aes", "sm"])
+def keys(request):
+    return Keys.passing(request.param)
+
+
+def test_a_sealed_value_opens_for_its_field_and_owner_alone(keys):
+    sealed = keys.seal("cases.party.phone", OWNER, "13812345678")
+    assert b"138" not in sealed
+    assert keys.open("cases.party.phone", OWNER, sealed) == "13812345678"
+    for name, owner in (("cases.party.phone", OTHER), ("cases.party.name", OWNER)):
+        with pytest.raises(SealError):
+            keys.open(name, owner, sealed)
+
+
+def test_the_same_text_is_never_sealed_the_same_way(keys):
+    assert keys.seal("f", OWNER, "张三") != keys.seal("f", OWNER, "张三")
+
+
+@pytest.mark.parametrize("broken", [b"", b"\x01", b"\x01\x00\x01" + bytes(40), b"\x09" + bytes(60)])
+def test_what_is_no_sealed_value_is_refused(keys, broken):
+    with pytest.raises(SealError):
+        keys.open("f", OWNER, broken)
+
+
+def test_every_changed_byte_is_noticed(keys):
+    sealed = keys.seal("f", OWNER, "x")
+    for at in range(len(sealed)):
+        changed = bytearray(sealed)
+        changed[at] ^= 1
+        with pytest.raises(SealError):
+            keys.open("f", OWNER, bytes(changed))
+
+
+def test_an_index_finds_the_same_phone_however_it_is_written(keys):
+    written = [
+        "13812345678",
+        "138-1234-5678",
+        "138 1234 5678",
+        "+86 13812345678",
+        "0086-138 1234 5678",
+        "１３８１２３４５６７８",
+        "8613812345678",
+    ]
+    assert len({keys.index("phone", text) for text in written}) == 1
+    assert keys.index("phone", "13812345679") != keys.index("phone", "13812345678")
+    assert keys.index("phone", "13812345678") != keys.index("id_number", "13812345678"), "each purpose has its own key"
+
+
+@pytest.mark.parametrize(
+    ("text", "form"),
+    [
+        ("15080219490314001x", "15080219490314001x"),
+        ("15080219490314001X", "15080219490314001x"),
+        ("阿拉腾·巴根", "阿拉腾巴根"),
+        ("阿拉腾・巴根", "阿拉腾巴根"),
+        ("860101", "860101"),
+        ("+86 0478-8212345", "04788212345"),
+    ],
+)
+def test_canonical_forms(text, form):
+    assert canonical(text) == form
+
+
+def test_the_keyring_is_made_once_and_only_for_its_owner(tmp_path):
+    path = tmp_path / "keys" / "keyring.json"
+    first = Keys.open_or_create(path, NOW, data_exists=False)
+    assert path.stat().st_mode & 0o777 == 0o600
+    again = Keys.open_or_create(path, NOW, data_exists=True)
+    assert again.open("f", OWNER, first.seal("f", OWNER, "x")) == "x"
+    assert again.fingerprint == first.fingerprint
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_data_without_its_key_stays_closed(tmp_path):
+    with pytest.raises(StartupError, match=r"keyring\.json"):
+        Keys.open_or_create(tmp_path / "keyring.json", NOW, data_exists=True)
+
+
+def test_a_key_file_that_everybody_reads_is_refused(tmp_path):
+    path = tmp_path / "keyring.json"
+    Keys.open_or_create(path, NOW, data_exists=False)
+    os.chmod(path, 0o644)
+    with pytest.raises(StartupError, match="600"):
+        Keys.load(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{}", '{"keys": []}', '{"keys": [{"number": 1, "suite": "rot13", "secret": "AA==", "created": ""}]}', "[1]"],
+)
+def test_a_broken_key_file_is_refused_without_showing_it(tmp_path, text):
+    path = tmp_path / "keyring.json"
+    path.write_text(text)
+    path.chmod(0o600)
+    with pytest.raises(StartupError) as refused:
+        Keys.load(path)
+    assert "AA==" not in str(refused.value)
+
+
+def test_after_a_rotation_old_values_open_and_both_indexes_are_searched(tmp_path):
+    path = tmp_path / "keyring.json"
+    old = Keys.open_or_create(path, NOW, data_exists=False)
+    sealed, index = old.seal("f", OWNER, "x"), old.index("phone", "13812345678")
+    new = Keys.rotate(path, NOW, suite="sm")
+    assert new.open("f", OWNER, sealed) == "x"
+    assert new.stale(sealed)
+    assert not new.stale(new.seal("f", OWNER, "x"))
+    assert index in new.indexes("phone", "138 1234 5678")
+    assert new.indexes("phone", "13812345678") == [new.index("phone", "13812345678"), index]
+    assert new.fingerprint == old.fingerprint
+    with pytest.raises(SealError):
+        old.open("f", OWNER, new.seal("f", OWNER, "x"))
+    assert [key["suite"] for key in json.loads(path.read_text())["keys"]] == ["aes", "sm"]
+
+
+def test_digests_are_keyed():
+    one, two = Keys.passing(), Keys.passing()
+    assert one.digest(b"row") == one.digest(b"row") != two.digest(b"row")
+    assert one.digest(b"row") != one.digest(b"other")
