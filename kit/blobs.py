@@ -1,0 +1,184 @@
+"""Photos and documents: stored under the SHA-256 of their content, in a local folder or in S3.
+
+A photo is kept twice. The *original* is the evidence, byte for byte, with the place and time that the camera wrote into it. The *rendition* is for
+showing: upright, at most `LONGEST_EDGE` pixels, without any metadata, and newly encoded, so that nothing else hides in it.
+
+    blobs = Blobs.open(settings.media_url, pixel_limit=settings.media.pixel_limit)
+    photo = await blobs.ingest_photo(data)       # photo.id: what others refer to
+    photo = await blobs.photo(photo_id)          # None if there is no such photo
+    data = await blobs.get(photo.public_id)      # or photo.id, for those who may see the evidence
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from dataclasses import asdict, dataclass
+from io import BytesIO
+from typing import Any, Final
+
+import obstore
+import orjson
+from obstore.exceptions import BaseError
+from obstore.store import ObjectStore, from_url
+from PIL import Image, ImageOps
+
+from kit.errors import InvalidArgument, NotFound, StartupError
+
+LONGEST_EDGE: Final = 2048
+QUALITY: Final = 85
+
+#: Pictures decoded at the same time: each may take a hundred megabytes.
+AT_ONCE: Final = 2
+
+_ID = re.compile(r"[0-9a-f]{64}")
+_FORMATS: Final = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
+
+Image.MAX_IMAGE_PIXELS = None  # a limit that only warns; ours is checked before a pixel is decoded
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """`id` of the original, `public_id` of the rendition (always image/jpeg); the other facts are the original's, size in bytes."""
+
+    id: str
+    public_id: str
+    type: str
+    width: int
+    height: int
+    size: int
+
+
+class Blobs:
+    """A content-addressed store. Putting the same bytes twice stores them once."""
+
+    def __init__(self, store: ObjectStore, *, pixel_limit: int) -> None:
+        self._store, self._pixel_limit = store, pixel_limit
+        self._decoding = asyncio.Semaphore(AT_ONCE)
+
+    @classmethod
+    def open(cls, url: str, *, pixel_limit: int) -> Blobs:
+        """`file:///…` (made if it is not there) or `s3://bucket/prefix`, whose credentials come from the usual AWS variables."""
+        try:
+            local: dict[str, Any] = {"mkdir": True} if url.startswith("file:") else {}
+            return cls(from_url(url, **local), pixel_limit=pixel_limit)
+        except (BaseError, OSError, ValueError) as error:
+            raise StartupError(f"无法打开媒体存储 {url}", f"cannot open the media store {url}") from error
+
+    async def put(self, data: bytes) -> str:
+        """Stores the bytes and returns their id."""
+        blob_id = hashlib.sha256(data).hexdigest()
+        if not await self.exists(blob_id):
+            await obstore.put_async(self._store, _path(blob_id), data)
+        return blob_id
+
+    async def get(self, blob_id: str) -> bytes:
+        """NotFound(MEDIA_UNKNOWN)."""
+        data = await self._read(_path(blob_id)) if _ID.fullmatch(blob_id) else None
+        if data is None:
+            raise NotFound("MEDIA_UNKNOWN")
+        return data
+
+    async def exists(self, blob_id: str) -> bool:
+        if not _ID.fullmatch(blob_id):
+            return False
+        try:
+            await obstore.head_async(self._store, _path(blob_id))
+            return True
+        except FileNotFoundError:
+            return False
+
+    async def photo(self, photo_id: str) -> Photo | None:
+        """The facts of a photo that was ingested."""
+        facts = await self._read(f"photos/{photo_id}.json") if _ID.fullmatch(photo_id) else None
+        return None if facts is None else Photo(**orjson.loads(facts))
+
+    async def ingest_photo(self, data: bytes) -> Photo:
+        """Checks and stores an uploaded photo; decoding runs in a thread.
+
+        InvalidArgument(PHOTO_TYPE_UNKNOWN | PHOTO_TOO_LARGE | PHOTO_UNREADABLE) for what is no JPEG, PNG or WebP, has too many pixels, or is
+        broken. What the sender calls it is not asked: the content says what it is.
+        """
+        known = await self.photo(hashlib.sha256(data).hexdigest())
+        if known is not None:
+            return known
+        async with self._decoding:
+            seen, rendition = await asyncio.to_thread(_examine, data, self._pixel_limit)
+        photo = Photo(await self.put(data), await self.put(rendition), seen.type, seen.width, seen.height, len(data))
+        await obstore.put_async(
+            self._store, f"photos/{photo.id}.json", orjson.dumps(asdict(photo))
+        )  # last: it vouches for the rest
+        return photo
+
+    async def _read(self, path: str) -> bytes | None:
+        try:
+            found = await obstore.get_async(self._store, path)
+        except FileNotFoundError:
+            return None
+        return bytes(await found.bytes_async())
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    type: str
+    width: int
+    height: int
+
+
+def sniff(data: bytes) -> str | None:
+    """The media type of a picture by its first bytes, or None."""
+    if data.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "image/png"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp"
+    return None
+
+
+def _examine(data: bytes, pixel_limit: int) -> tuple[_Seen, bytes]:
+    """What a picture is, and its rendition."""
+    if sniff(data) is None:
+        raise InvalidArgument("PHOTO_TYPE_UNKNOWN", field="file")
+    try:
+        with Image.open(BytesIO(data), formats=list(_FORMATS)) as image:
+            width, height = image.size
+            if width * height > pixel_limit:
+                raise InvalidArgument("PHOTO_TOO_LARGE", field="file", limit=pixel_limit)
+            image.draft(
+                "RGB", (LONGEST_EDGE, LONGEST_EDGE)
+            )  # a JPEG is decoded at a fraction of its size where that is enough
+            image.load()
+            kind = _FORMATS[image.format or ""]
+            upright = _upright(image)
+    except InvalidArgument:
+        raise
+    except Exception as error:  # decoders meet hostile bytes here, and fail with errors of every kind
+        raise InvalidArgument("PHOTO_UNREADABLE", field="file") from error
+    if (upright.width > upright.height) != (width > height):
+        width, height = height, width
+    upright.thumbnail((LONGEST_EDGE, LONGEST_EDGE))
+    encoded = BytesIO()
+    upright.save(encoded, "JPEG", quality=QUALITY)
+    return _Seen(kind, width, height), encoded.getvalue()
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The pixels alone, turned as the camera was held, on white where they were transparent."""
+    try:
+        turned = ImageOps.exif_transpose(image)
+    except Exception:  # broken metadata of a sound picture
+        turned = image
+    if turned.has_transparency_data:
+        rgba = turned.convert("RGBA")
+        flat = Image.new("RGB", rgba.size, "white")
+        flat.paste(rgba, mask=rgba.getchannel("A"))
+        return flat
+    plain = Image.new("RGB", turned.size)  # a new image carries no metadata along
+    plain.paste(turned.convert("RGB"))
+    return plain
+
+
+def _path(blob_id: str) -> str:
+    return f"blobs/{blob_id[:2]}/{blob_id}"
