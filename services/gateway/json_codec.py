@@ -57,7 +57,7 @@ _LONGEST_DURATION = 315_576_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class Flaw:
     """What is wrong with one value: where, in JSON names ("parties[1].idNumber"), and a reason of data/texts."""
 
     path: str
@@ -205,34 +205,34 @@ class Decoder:
                 inner = object_of(fd)
                 self._fields[fd.json_name] = _Field(fd, decoder(inner, rest) if inner else None)
 
-    def read(self, value: Any, into: Message, path: str, problems: list[Problem]) -> None:
-        """Adds to ``problems`` whatever is wrong; then ``into`` is of no use. ``path`` is empty or ends in a dot."""
+    def read(self, value: Any, into: Message, path: str, flaws: list[Flaw]) -> None:
+        """Adds to ``flaws`` whatever is wrong; then ``into`` is of no use. ``path`` is empty or ends in a dot."""
         if type(value) is not dict:
-            problems.append(Problem(path.rstrip("."), "VALUE_TYPE", {"expected": "object"}))
+            flaws.append(Flaw(path.rstrip("."), "VALUE_TYPE", {"expected": "object"}))
             return
         fields = self._fields
         chosen: dict[str, str] = {}
         for key, item in value.items():
             one = fields.get(key)
             if one is None:
-                problems.append(Problem(path + key, "FIELD_UNKNOWN", {"field": key}))
+                flaws.append(Flaw(path + key, "FIELD_UNKNOWN", {"field": key}))
                 continue
             if one.oneof and chosen.setdefault(one.oneof, key) != key:  # which would win is nobody's guess
-                problems.append(Problem(path + key, "ONEOF_TWICE", {"other": chosen[one.oneof]}))
+                flaws.append(Flaw(path + key, "ONEOF_TWICE", {"other": chosen[one.oneof]}))
                 continue
             try:
                 if one.plain:
                     setattr(into, one.name, one.convert(item))
                 elif one.repeated:
-                    one.read_list(item, into, path + key, problems)
+                    one.read_list(item, into, path + key, flaws)
                 elif one.inner is not None:
                     sub = getattr(into, one.name)
                     sub.SetInParent()
-                    one.inner.read(item, sub, path + key + ".", problems)
+                    one.inner.read(item, sub, path + key + ".", flaws)
                 else:
                     getattr(into, one.name).CopyFrom(one.convert(item))
             except Wrong as wrong:
-                problems.append(Problem(path + key, wrong.reason, wrong.params))
+                flaws.append(Flaw(path + key, wrong.reason, wrong.params))
 
 
 class _Field:
@@ -247,18 +247,18 @@ class _Field:
         self.oneof = oneof.name if oneof is not None and len(oneof.fields) > 1 else ""
         self.convert = converter(fd) if inner is None else _none
 
-    def read_list(self, value: Any, into: Message, path: str, problems: list[Problem]) -> None:
+    def read_list(self, value: Any, into: Message, path: str, flaws: list[Flaw]) -> None:
         if type(value) is not list:
             raise Wrong("VALUE_TYPE", expected="array")
         target = getattr(into, self.name)
         for index, item in enumerate(value):
             if self.inner is not None:
-                self.inner.read(item, target.add(), f"{path}[{index}].", problems)
+                self.inner.read(item, target.add(), f"{path}[{index}].", flaws)
                 continue
             try:
                 target.append(self.convert(item))
             except Wrong as wrong:
-                problems.append(Problem(f"{path}[{index}]", wrong.reason, wrong.params))
+                flaws.append(Flaw(f"{path}[{index}]", wrong.reason, wrong.params))
 
 
 _decoders: dict[tuple[str, frozenset[str]], Decoder] = {}

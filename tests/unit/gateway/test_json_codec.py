@@ -73,10 +73,10 @@ def to_dict(message) -> dict:
 
 
 def read(cls, value):
-    """The message, or the problems."""
-    message, problems = cls(), []
-    decoder(cls.DESCRIPTOR).read(value, message, "", problems)
-    return problems or message
+    """The message, or the flaws."""
+    message, flaws = cls(), []
+    decoder(cls.DESCRIPTOR).read(value, message, "", flaws)
+    return flaws or message
 
 
 def problem(cls, value) -> tuple[str, str]:
@@ -185,8 +185,8 @@ def test_a_wrong_value_is_named_by_its_path(shop, value, path, reason):
 
 
 def test_all_problems_are_told_at_once(shop):
-    problems = read(shop.Item, {"title": 1, "parts": [{"name": 2}, {"x": 3}]})
-    assert [p.path for p in problems] == ["title", "parts[0].name", "parts[1].x"]
+    flaws = read(shop.Item, {"title": 1, "parts": [{"name": 2}, {"x": 3}]})
+    assert [p.path for p in flaws] == ["title", "parts[0].name", "parts[1].x"]
 
 
 def test_an_integer_may_be_written_as_json_writes_numbers(shop):
@@ -200,9 +200,9 @@ def test_an_offset_is_converted(shop):
 
 def test_fields_bound_elsewhere_are_unknown_in_the_body(shop):
     body = decoder(shop.UpdateItemRequest.DESCRIPTOR, frozenset({"item.id", "etag"}))
-    message, problems = shop.UpdateItemRequest(), []
-    body.read({"item": {"id": "7", "title": "x"}, "etag": "1"}, message, "", problems)
-    assert [p.path for p in problems] == ["item.id", "etag"]
+    message, flaws = shop.UpdateItemRequest(), []
+    body.read({"item": {"id": "7", "title": "x"}, "etag": "1"}, message, "", flaws)
+    assert [p.path for p in flaws] == ["item.id", "etag"]
 
 
 @pytest.mark.parametrize(
