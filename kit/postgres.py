@@ -73,6 +73,10 @@ _OPTIONS = {
 _STILL_GOING = ("pre-existing shared memory block", 'lock file "postmaster.pid" already exists')
 
 
+class InUse(StartupError):
+    """Another process runs the PostgreSQL of this data folder."""
+
+
 class EmbeddedPostgres:
     """`async with EmbeddedPostgres(data_dir) as postgres: connect(postgres.dsn("hetao_grid", "hetao"))`.
 
@@ -117,6 +121,7 @@ class EmbeddedPostgres:
         await self.stop()
 
     def dsn(self, role: str = SUPERUSER, database: str = "postgres") -> str:
+        """Also good where another process runs it (`InUse`): this machine's root and the same user may use the socket."""
         return f"postgresql://{quote(role)}@/{quote(database)}?host={quote(str(self.socket_folder), safe='/')}"
 
     @property
@@ -142,7 +147,7 @@ class EmbeddedPostgres:
         await self._stop_leftovers()
         if shutil.disk_usage(self.data_dir).free < _SPACE_TO_START:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        self.socket_folder = self._make_socket_folder()
+        self._make_socket_folder()
         if not (self.folder / "PG_VERSION").exists():
             await self._make_cluster()
         await self._launch()
@@ -211,7 +216,7 @@ class EmbeddedPostgres:
             lock.seek(0)
             holder = lock.read().strip() or "?"
             lock.close()
-            raise StartupError(
+            raise InUse(
                 f"数据目录 {self.data_dir} 正由进程 {holder} 使用：平台已在运行；请先停止它，或用 HETAO_DATA_DIR 另选目录",
                 f"{self.data_dir} is in use by process {holder}: the platform already runs; stop it or choose another HETAO_DATA_DIR",
             ) from None
@@ -231,11 +236,16 @@ class EmbeddedPostgres:
             f"user {self._os_user} cannot run the programs in {programs.folder}: change their permissions",
         )
 
-    def _make_socket_folder(self) -> Path:
+    @property
+    def socket_folder(self) -> Path:
         """The data folder's `run`, or one in /tmp when that path is too long for a socket."""
         folder = self.data_dir / "run"
         if len(os.fsencode(folder / _SOCKET_FILE)) > _LONGEST_SOCKET:
             folder = Path("/tmp") / f"hetao-{hashlib.sha256(os.fsencode(self.data_dir)).hexdigest()[:12]}"
+        return folder
+
+    def _make_socket_folder(self) -> None:
+        folder = self.socket_folder
         try:
             folder.mkdir(mode=0o700)
             os.chown(folder, self._uid, self._gid)
@@ -246,7 +256,6 @@ class EmbeddedPostgres:
                     f"{folder} 不属于运行 PostgreSQL 的用户，或对他人开放，请删除它",
                     f"{folder} does not belong to PostgreSQL's user or is open to others: remove it",
                 ) from None
-        return folder
 
     # -- the cluster --------------------------------------------------------------------------------------------------
 

@@ -1,17 +1,96 @@
 """What every test may use. Folders are temporary, and whatever a test starts it stops."""
 
+import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from uuid import uuid4
 
+import asyncpg
 import pytest
+
+from kit.clock import VirtualClock
+from kit.config import Settings, load
+from kit.database import Database
+from kit.platform import Platform
+from kit.postgres import EmbeddedPostgres
+from kit.postgres_programs import find_programs
+from services.registry import MODULES
+from tests.world import MORNING, World
+
+
+def open_folder() -> Path:
+    """A temporary folder that PostgreSQL's unprivileged user can walk into, which pytest's own is not for root."""
+    folder = Path(tempfile.mkdtemp(prefix="hetao-", dir="/tmp"))
+    folder.chmod(0o711)
+    return folder
 
 
 @pytest.fixture
 def scratch() -> Iterator[Path]:
-    """A temporary folder that PostgreSQL's unprivileged user can walk into, which pytest's own is not for root."""
-    folder = Path(tempfile.mkdtemp(prefix="hetao-", dir="/tmp"))
-    folder.chmod(0o711)
+    folder = open_folder()
     yield folder
     shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+async def server() -> AsyncIterator[EmbeddedPostgres]:
+    """A PostgreSQL for the tests of this process. TEST_POSTGRES names a major version; else the machine's newest."""
+    folder = open_folder()
+    wanted = os.environ.get("TEST_POSTGRES")
+    binaries = next(p.folder for p in find_programs() if str(p.major) == wanted) if wanted else None
+    async with EmbeddedPostgres(folder / "data", binaries=binaries, durable=False) as running:
+        yield running
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def settings(scratch: Path) -> Settings:
+    """Settings of one test: a database of its own in the shared server, a folder of its own, any free port."""
+    return load(data_dir=scratch, database={"name": f"t{uuid4().hex[:12]}"}, http={"port": 0}, grpc={"port": 0})
+
+
+@pytest.fixture
+async def database(server: EmbeddedPostgres, settings: Settings) -> AsyncIterator[Database]:
+    """An empty database, removed afterwards: `await database.prepare([...])` makes schemas in it."""
+    yield Database(settings, server)
+    await drop_database(server, settings.database.name)
+
+
+async def drop_database(server: EmbeddedPostgres, name: str) -> None:
+    connection = await asyncpg.connect(server.dsn())
+    try:
+        await connection.execute(f"drop database if exists {name} with (force)")
+    finally:
+        await connection.close()
+
+
+@pytest.fixture(scope="session")
+async def template(server: EmbeddedPostgres) -> AsyncIterator[Settings]:
+    """Settings whose database holds the reference and demo data, to be copied by each test."""
+    folder = open_folder()
+    settings = load(data_dir=folder, database={"name": "template_world"}, http={"port": 0}, grpc={"port": 0})
+    clock = VirtualClock(MORNING)
+    async with Platform(
+        settings, MODULES, clock=clock, database=Database(settings, server), listen=False, background=False
+    ) as made:
+        await made.settle()
+    yield settings
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+async def world(server: EmbeddedPostgres, template: Settings) -> AsyncIterator[World]:
+    """All services in this process on a database of the test's own, at nine o'clock on Monday, 2 March 2026."""
+    name = f"t{uuid4().hex[:12]}"
+    connection = await asyncpg.connect(server.dsn())
+    await connection.execute(f"create database {name} template {template.database.name}")
+    await connection.close()
+    settings = template.model_copy(update={"database": template.database.model_copy(update={"name": name})})
+    clock = VirtualClock(MORNING)
+    async with Platform(
+        settings, MODULES, clock=clock, database=Database(settings, server), listen=False, background=False
+    ) as platform:
+        yield World(platform, clock)
+    await drop_database(server, name)
