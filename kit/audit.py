@@ -13,7 +13,7 @@ JSON arrays that `row_bytes` and `Block.header` make, in the order documented th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -323,7 +323,7 @@ class _Chain:
         self._last_seq = block.last
 
 
-def row_bytes(row: Mapping[str, Any]) -> bytes:
+def row_bytes(row: asyncpg.Record) -> bytes:
     """A row as it is hashed and exported: seq, entity, entity_id, version, at, actor, on_behalf, action, before, after, purpose, trace."""
     before: bytes | None = row["before"]
     entity_id: UUID = row["entity_id"]
@@ -387,7 +387,7 @@ def _moment(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="microseconds")
 
 
-def _block(chain: str, row: Mapping[str, Any]) -> Block:
+def _block(chain: str, row: asyncpg.Record) -> Block:
     return Block(
         chain, row["number"], row["previous"], row["root"], row["rows"], row["first"], row["last"], row["sealed_at"]
     )

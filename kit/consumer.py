@@ -16,6 +16,7 @@ from uuid import UUID
 import asyncpg
 
 from kit import telemetry
+from kit.database import shadow_of
 from kit.errors import DomainError, Unavailable
 from kit.events import Envelope, Handler, topic_of
 from kit.log import Batch, Log, Record, Subscription
@@ -28,7 +29,14 @@ log = logging.getLogger(__name__)
 LARGEST_UNIT = 50
 
 #: Faults that pass by themselves.
-PASSING = (*DATABASE_AWAY, *RETRIED, Unavailable, TimeoutError, asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError)
+PASSING = (
+    *DATABASE_AWAY,
+    *RETRIED,
+    Unavailable,
+    TimeoutError,
+    asyncpg.QueryCanceledError,
+    asyncpg.LockNotAvailableError,
+)
 
 ENTER = """
 insert into inbox (handler, source, event_id, at)
@@ -44,38 +52,50 @@ values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) on conflict (handler,
 Job = tuple[Handler, Record]
 
 
-def shadow_of(service: str) -> str:
-    """The schema in which a service's projections are rebuilt."""
-    return f"{service}_shadow"
-
-
 class Consumer:
     def __init__(self, runtime: Runtime, handlers: Sequence[Handler], event_log: Log):
         self._runtime, self._log = runtime, event_log
         self.topics = [topic_of(service) for service in runtime.module.hears]
         self._by_type: dict[str, list[Handler]] = {}
         for handler in handlers:
-            self._by_type.setdefault(handler.type, []).append(handler)
+            self._by_type.setdefault(handler.event_type, []).append(handler)
         self.by_name = {handler.name: handler for handler in handlers}
         self._attempts = runtime.settings.log.attempts
+        self._subscription: Subscription | None = None
 
     async def run(self) -> None:
         """Until cancelled."""
-        subscription = self._log.subscribe(self._runtime.name, self.topics)
         try:
             while True:
                 try:
-                    for batch in await subscription.fetch():
-                        await self._take(subscription, batch)
+                    await self.step(wait=True)
                 except PASSING as error:
                     log.warning("the consumer of %s waits: %s", self._runtime.name, type(error).__name__)
-                    subscription.rewind()
+                    self._subscribed().rewind()
                     await asyncio.sleep(random.uniform(0.1, 0.5))
         finally:
+            await self.close()
+
+    async def step(self, *, wait: bool = False) -> int:
+        """Takes what the log has next into effect. Returns the number of events."""
+        subscription, taken = self._subscribed(), 0
+        for batch in await subscription.fetch(wait=wait):
+            await self._take(subscription, batch)
+            taken += len(batch.records)
+        return taken
+
+    async def close(self) -> None:
+        """Gives the partitions to others at once; without it they wait for the end of a lease."""
+        if self._subscription:
             try:
-                await subscription.close()
+                await self._subscription.close()
             except PASSING:
-                log.warning("the consumer of %s could not give its partitions up; their leases will end", self._runtime.name)
+                log.warning("the consumer of %s could not give its partitions up", self._runtime.name)
+
+    def _subscribed(self) -> Subscription:
+        if self._subscription is None:
+            self._subscription = self._log.subscribe(self._runtime.name, self.topics)
+        return self._subscription
 
     async def _take(self, subscription: Subscription, batch: Batch) -> None:
         for start in range(0, len(batch.records), LARGEST_UNIT):
@@ -112,7 +132,13 @@ class Consumer:
             except Exception as error:
                 final = isinstance(error, DomainError) or attempt == self._attempts
                 if final:
-                    log.error("%s cannot digest %s %s: parked", handler.name, record.envelope.type, record.envelope.id, exc_info=error)
+                    log.error(
+                        "%s cannot digest %s %s: parked",
+                        handler.name,
+                        record.envelope.type,
+                        record.envelope.id,
+                        exc_info=error,
+                    )
                     reason = str(error) if isinstance(error, DomainError) else type(error).__name__
                     await self._park(job, reason, attempt)
                     return
@@ -125,8 +151,13 @@ class Consumer:
             for handler, record in behind:
                 await unit.execute(PARK, *_parked(handler, record, "BEHIND_A_PARKED_EVENT", 0), unit.now)
             free = [job for job in jobs if job not in behind] if behind else jobs
+            projections = [job for job in free if job[0].projection]
+            # Asked before anything is touched: the lock that begins and ends a rebuild waits for us, or we for it.
+            rebuilding = bool(projections) and await unit.fetchval("select exists (select from rebuild)")
             await self._apply(unit, free)
-            await self._apply_to_shadow(unit, free)
+            if rebuilding:  # the same handlers write to the same tables of the shadow schema
+                await unit.execute(f"set local search_path to {shadow_of(self._runtime.name)}, {self._runtime.name}")
+                await self._apply(unit, projections)
 
         await self._run(jobs[0], work)
 
@@ -136,7 +167,11 @@ class Consumer:
         fresh: set[tuple[str, UUID]] = set()
         if reactions:
             rows = await unit.fetch(
-                ENTER, [h.name for h, _ in reactions], [e.source for _, e in reactions], [e.id for _, e in reactions], unit.now
+                ENTER,
+                [h.name for h, _ in reactions],
+                [e.source for _, e in reactions],
+                [e.id for _, e in reactions],
+                unit.now,
             )
             fresh = {(row["handler"], row["event_id"]) for row in rows}
         for handler, record in jobs:
@@ -147,13 +182,6 @@ class Consumer:
                 fresh.discard((handler.name, envelope.id))  # a batch may hold an event twice
             unit.envelope, unit.action, unit.traceparent = envelope, handler.name, envelope.traceparent
             await handler.effect(unit, handler.message.FromString(record.value))
-
-    async def _apply_to_shadow(self, unit: Unit, jobs: Sequence[Job]) -> None:
-        """While projections are rebuilt they are kept twice: the same handlers write to the same tables of the shadow schema."""
-        projections = [job for job in jobs if job[0].projection]
-        if projections and await unit.fetchval("select exists (select from rebuild)"):
-            await unit.execute(f"set local search_path to {shadow_of(self._runtime.name)}, {self._runtime.name}")
-            await self._apply(unit, projections)
 
     async def _waiting(self, unit: Unit, jobs: Sequence[Job]) -> set[tuple[str, str]]:
         """The (handler, key) pairs that have parked events: what comes later must wait behind them."""
@@ -177,7 +205,12 @@ class Consumer:
             def open_unit() -> Unit:
                 runtime = self._runtime
                 return Unit(
-                    runtime, runtime.system, writes=True, action=handler.name, background=True, traceparent=span.traceparent
+                    runtime,
+                    runtime.system,
+                    writes=True,
+                    action=handler.name,
+                    background=True,
+                    traceparent=span.traceparent,
                 )
 
             await run(open_unit, work)
@@ -201,7 +234,19 @@ class Consumer:
 
 def _parked(handler: Handler, record: Record, error: str, attempts: int) -> tuple[object, ...]:
     e = record.envelope
-    return (handler.name, e.key, e.id, e.type, e.source, e.division, record.value, e.time, e.traceparent, error[:400], attempts)
+    return (
+        handler.name,
+        e.key,
+        e.id,
+        e.type,
+        e.source,
+        e.division,
+        record.value,
+        e.time,
+        e.traceparent,
+        error[:400],
+        attempts,
+    )
 
 
 def _unparked(row: asyncpg.Record, key: str) -> Record:

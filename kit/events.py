@@ -45,7 +45,7 @@ class Handler:
     """A function that hears one type of event. `projection`: keeps the newest state by itself, so repetition cannot hurt it."""
 
     name: str
-    type: str
+    event_type: str
     message: type[Message]
     effect: Effect
     projection: bool
@@ -63,7 +63,7 @@ def projects(message: type[Message]) -> Callable[[Effect], Handler]:
 
 def _name(effect: Effect) -> str:
     """Stored with inbox rows: a renamed function would hear everything again."""
-    return f"{effect.__module__.removeprefix('services.')}.{effect.__name__}"  # type: ignore[attr-defined]
+    return f"{effect.__module__.removeprefix('services.')}.{effect.__name__}"
 
 
 def topic_of(service: str) -> str:

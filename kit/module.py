@@ -19,6 +19,7 @@ from kit import unit as units
 from kit.clock import Clock
 from kit.events import Event, Handler
 from kit.identity import Principal, Verifier
+from kit.issuer import DemoIssuer
 from kit.sealing import Keys
 from kit.statutory import Deadlines
 from kit.texts import Texts
@@ -82,6 +83,7 @@ class Runtime:
         clock: Clock,
         keys: Keys,
         verifier: Verifier,
+        issuer: DemoIssuer | None,
         deadlines: Deadlines,
         texts: Texts,
         channel: Callable[[str], Any],
@@ -91,6 +93,8 @@ class Runtime:
         self.module, self.name = module, module.name
         self.settings, self.clock, self.keys, self.verifier = settings, clock, keys, verifier
         self.deadlines, self.texts, self.readiness = deadlines, texts, readiness
+        #: The demo issuer, in the embedded profile alone.
+        self.issuer = issuer
         self._channel, self._pools = channel, pools
         self.system = Principal.system_of(settings.root_division)
         self.source = f"/{settings.root_division}/{module.name}"

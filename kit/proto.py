@@ -38,7 +38,7 @@ def text_of(enum: Any, number: int) -> str:
 
 
 def number_of(enum: Any, text: str) -> Any:
-    """"handling" → CASE_STATE_HANDLING; "" → 0. KeyError for a text that the enum lacks."""
+    """ "handling" → CASE_STATE_HANDLING; "" → 0. KeyError for a text that the enum lacks."""
     return _texts(enum.DESCRIPTOR)[1][text]
 
 

@@ -93,7 +93,9 @@ class Relay:
 
     async def release(self) -> None:
         """Lets another process go on at once."""
-        await self._runtime.background_pool.execute("delete from lease where name = 'relay' and owner = $1", self._owner)
+        await self._runtime.background_pool.execute(
+            "delete from lease where name = 'relay' and owner = $1", self._owner
+        )
 
 
 def _record(row: asyncpg.Record, source: str) -> Record:

@@ -45,7 +45,9 @@ class Table(Generic[R]):
         changes = ", ".join(f"{column} = ${n}" for n, column in enumerate(names, 1) if column != "id")
         self._names = names
         self._insert = f"insert into {name} ({self.columns}) values ({places})"
-        self._update = f"update {name} set {changes} where id = ${names.index('id') + 1} and version = ${len(names) + 1}"
+        self._update = (
+            f"update {name} set {changes} where id = ${names.index('id') + 1} and version = ${len(names) + 1}"
+        )
 
     def load(self, unit: Unit, row: asyncpg.Record) -> R:
         """A row read by a statement that lists `columns`."""
@@ -74,7 +76,10 @@ class Table(Generic[R]):
 
         The condition must keep to what the caller may see; nothing is filtered afterwards, or pages would come out short.
         """
-        return [self.load(unit, row) for row in await unit.fetch(f"select {self.columns} from {self.name} where {where}", *args)]
+        return [
+            self.load(unit, row)
+            for row in await unit.fetch(f"select {self.columns} from {self.name} where {where}", *args)
+        ]
 
     async def add(self, unit: Unit, row: R) -> R:
         await self.add_all(unit, [row])
@@ -92,7 +97,7 @@ class Table(Generic[R]):
     async def save(self, unit: Unit, row: R) -> R:
         """The row with its version raised. Aborted if it is no longer the version that was read."""
         before = unit.loaded(self.name, row.id)
-        saved = replace(row, version=row.version + 1)  # type: ignore[type-var]
+        saved = replace(row, version=row.version + 1)
         if await unit.execute(self._update, *self._values(saved), row.version) != "UPDATE 1":
             raise Aborted("ETAG_STALE", present="")
         unit.changed(self.name, before, saved)

@@ -6,7 +6,7 @@ Without an exporter the spans are not recorded, but trace ids exist all the same
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
@@ -18,14 +18,18 @@ _tracer = trace.get_tracer("hetao")
 
 
 def set_up(*, service: str, otlp_endpoint: str = "", ratio: float = 1.0) -> None:
-    """Once per process. `otlp_endpoint`: where traces go by OTLP over HTTP; empty: nowhere."""
+    """Once per process; a second time does nothing. `otlp_endpoint`: where traces go by OTLP over HTTP; empty: nowhere."""
+    if isinstance(trace.get_tracer_provider(), TracerProvider):
+        return
     sampler = ParentBased(TraceIdRatioBased(ratio)) if otlp_endpoint else ALWAYS_OFF
     provider = TracerProvider(sampler=sampler, resource=Resource.create({"service.name": service}))
     if otlp_endpoint:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=f"{otlp_endpoint.rstrip('/')}/v1/traces")))
+        provider.add_span_processor(
+            BatchSpanProcessor(OTLPSpanExporter(endpoint=f"{otlp_endpoint.rstrip('/')}/v1/traces"))
+        )
     trace.set_tracer_provider(provider)
 
 
@@ -37,7 +41,9 @@ class OpenSpan:
     def __init__(self, span: Span):
         self._span = span
         context = span.get_span_context()
-        self.traceparent = f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}" if context.trace_id else ""
+        self.traceparent = (
+            f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}" if context.trace_id else ""
+        )
 
     def failed(self, code: str) -> None:
         self._span.set_attribute("rpc.response.status_code", code)
@@ -45,7 +51,9 @@ class OpenSpan:
 
 
 @contextmanager
-def span(name: str, kind: SpanKind, traceparent: str = "", attributes: dict[str, str] | None = None) -> Iterator[OpenSpan]:
+def span(
+    name: str, kind: SpanKind, traceparent: str = "", attributes: dict[str, str] | None = None
+) -> Iterator[OpenSpan]:
     """A span, under the one that `traceparent` names or the present one."""
     parent = _parent(traceparent)
     context = trace.set_span_in_context(trace.NonRecordingSpan(parent)) if parent else None
@@ -53,17 +61,17 @@ def span(name: str, kind: SpanKind, traceparent: str = "", attributes: dict[str,
         yield OpenSpan(started)
 
 
-def server_span(path: str, traceparent: str) -> contextmanager[OpenSpan]:  # type: ignore[valid-type]
+def server_span(path: str, traceparent: str) -> AbstractContextManager[OpenSpan]:
     """A span for an RPC that is being answered, named as gRPC's conventions want."""
-    return span(path[1:], SpanKind.SERVER, traceparent, {"rpc.system.name": "grpc", "rpc.method": path[1:]})  # type: ignore[return-value]
+    return span(path[1:], SpanKind.SERVER, traceparent, {"rpc.system.name": "grpc", "rpc.method": path[1:]})
 
 
-def consumer_span(handler: str, traceparent: str) -> contextmanager[OpenSpan]:  # type: ignore[valid-type]
-    return span(f"process {handler}", SpanKind.CONSUMER, traceparent, {"messaging.operation.type": "process"})  # type: ignore[return-value]
+def consumer_span(handler: str, traceparent: str) -> AbstractContextManager[OpenSpan]:
+    return span(f"process {handler}", SpanKind.CONSUMER, traceparent, {"messaging.operation.type": "process"})
 
 
-def timer_span(kind: str) -> contextmanager[OpenSpan]:  # type: ignore[valid-type]
-    return span(f"timer {kind}", SpanKind.INTERNAL)  # type: ignore[return-value]
+def timer_span(kind: str) -> AbstractContextManager[OpenSpan]:
+    return span(f"timer {kind}", SpanKind.INTERNAL)
 
 
 def trace_id() -> str:
@@ -77,6 +85,8 @@ def _parent(traceparent: str) -> SpanContext | None:
     if len(parts) != 4 or len(parts[1]) != 32 or len(parts[2]) != 16:
         return None
     try:
-        return SpanContext(int(parts[1], 16), int(parts[2], 16), is_remote=True, trace_flags=TraceFlags(int(parts[3], 16)))
+        return SpanContext(
+            int(parts[1], 16), int(parts[2], 16), is_remote=True, trace_flags=TraceFlags(int(parts[3], 16))
+        )
     except ValueError:
         return None

@@ -76,7 +76,9 @@ class TimerLoop:
         """Everything that is due now, the oldest first. Returns how many fired."""
         fired = 0
         while True:
-            rows = await self._runtime.background_pool.fetch(DUE, self._runtime.clock.now(), list(self._work), self._settings.batch)
+            rows = await self._runtime.background_pool.fetch(
+                DUE, self._runtime.clock.now(), list(self._work), self._settings.batch
+            )
             for start in range(0, len(rows), self._settings.parallel):
                 part = rows[start : start + self._settings.parallel]
                 fired += sum(await asyncio.gather(*(self._fire(row) for row in part)))
@@ -90,7 +92,7 @@ class TimerLoop:
         )
         if due is None:
             return self._settings.poll_seconds
-        wait = (due - self._runtime.clock.now()).total_seconds()
+        wait: float = (due - self._runtime.clock.now()).total_seconds()
         return min(max(wait, 0.001), self._settings.poll_seconds)
 
     async def _fire(self, row: asyncpg.Record) -> bool:
@@ -99,7 +101,9 @@ class TimerLoop:
 
             def open_unit() -> Unit:
                 runtime = self._runtime
-                return Unit(runtime, runtime.system, writes=True, action=kind, background=True, traceparent=span.traceparent)
+                return Unit(
+                    runtime, runtime.system, writes=True, action=kind, background=True, traceparent=span.traceparent
+                )
 
             async def work(unit: Unit) -> None:
                 await self._work[kind](unit, key)
@@ -127,4 +131,6 @@ class TimerLoop:
         level = logging.ERROR if parked else logging.WARNING
         log.log(level, "timer %s failed, try %d%s", row["kind"], attempts, ": parked" if parked else "", exc_info=error)
         reason = type(error).__name__
-        await self._runtime.background_pool.execute(BACK_OFF, row["kind"], row["key"], row["generation"], reason, later, parked)
+        await self._runtime.background_pool.execute(
+            BACK_OFF, row["kind"], row["key"], row["generation"], reason, later, parked
+        )

@@ -286,7 +286,11 @@ class Unit:
             await self._pool.release(connection)
 
 
-async def run(open_unit: Callable[[], Unit], work: Callable[[Unit], Awaitable[T]], reply: Callable[[T], tuple[str, bytes, bytes]] | None = None) -> T:
+async def run(
+    open_unit: Callable[[], Unit],
+    work: Callable[[Unit], Awaitable[T]],
+    reply: Callable[[T], tuple[str, bytes, bytes]] | None = None,
+) -> T:
     """Runs the work in a unit of its own and commits it; does it again, twice at most, after a deadlock or a stale cached plan.
 
     `reply` makes the row that is stored beside the work, so that a repeat can be answered.
@@ -318,4 +322,6 @@ def plain(row: Any) -> bytes:
 def _as_text(value: Any) -> Any:
     if isinstance(value, bytes | memoryview):
         return bytes(value).hex()
+    if isinstance(value, UUID):  # asyncpg has a class of its own
+        return str(value)
     raise TypeError(f"a {type(value).__name__} in a row has no canonical form")

@@ -10,7 +10,6 @@ from typing import Protocol
 
 from kit.events import Envelope
 
-
 #: (topic, partition)
 Place = tuple[str, int]
 
@@ -36,7 +35,7 @@ class Batch:
 class Subscription(Protocol):
     """One member of a group of consumers. The partitions of its topics are shared out among the members."""
 
-    async def fetch(self) -> Sequence[Batch]:
+    async def fetch(self, *, wait: bool = True) -> Sequence[Batch]:
         """What comes next, by partition; waits a while if there is nothing. After `rewind`, from the committed positions again."""
         ...
 

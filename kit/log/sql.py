@@ -51,7 +51,9 @@ select ceil((select count(*) from partition where topic = any($5))::numeric
 
 
 class SqlLog:
-    def __init__(self, pool: asyncpg.Pool, *, partitions: int, batch: int = 500, lease: float = 10.0, poll: float = 0.05):
+    def __init__(
+        self, pool: asyncpg.Pool, *, partitions: int, batch: int = 500, lease: float = 10.0, poll: float = 0.05
+    ):
         """`batch`: records fetched per partition at once; `lease`, `poll` in seconds."""
         self._pool = pool
         self.partitions, self.batch, self.lease, self.poll = partitions, batch, lease, poll
@@ -89,12 +91,16 @@ class SqlLog:
         return SqlSubscription(self, self._pool, group, list(topics), news)
 
     async def ends(self, topics: Sequence[str]) -> Mapping[Place, int]:
-        rows = await self._pool.fetch("select topic, number, next_offset from partition where topic = any($1)", list(topics))
+        rows = await self._pool.fetch(
+            "select topic, number, next_offset from partition where topic = any($1)", list(topics)
+        )
         return {(topic, number): end for topic, number, end in rows}
 
     async def positions(self, group: str, topics: Sequence[str]) -> Mapping[Place, int]:
         rows = await self._pool.fetch(
-            'select topic, partition, "offset" from position where consumer_group = $1 and topic = any($2)', group, list(topics)
+            'select topic, partition, "offset" from position where consumer_group = $1 and topic = any($2)',
+            group,
+            list(topics),
         )
         return {(topic, partition): offset for topic, partition, offset in rows}
 
@@ -132,11 +138,11 @@ class SqlSubscription:
         self._positions: dict[tuple[str, int], int] = {}
         self._renew_at = -1.0
 
-    async def fetch(self) -> Sequence[Batch]:
+    async def fetch(self, *, wait: bool = True) -> Sequence[Batch]:
         self._news.clear()
         await self._share()
         batches = await self._read() if self._positions else []
-        if not batches:
+        if wait and not batches:
             try:
                 async with asyncio.timeout(self._log.poll):
                     await self._news.wait()

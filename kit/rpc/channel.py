@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
-import grpc
 from grpc.aio import AioRpcError, Metadata
 
 from kit.rpc.pipeline import Dispatcher
@@ -32,9 +31,13 @@ class LocalChannel:
             request: Any, *, timeout: float | None = None, metadata: Iterable[tuple[str, str]] | None = None, **_: Any
         ) -> Any:
             try:
-                answer = await self._dispatcher().call(method, request_serializer(request), dict(metadata or ()), timeout)
+                answer = await self._dispatcher().call(
+                    method, request_serializer(request), dict(metadata or ()), timeout
+                )
             except Failed as failure:
-                raise AioRpcError(failure.code, Metadata(), Metadata(*failure.trailing()), failure.status.message) from None
+                raise AioRpcError(
+                    failure.code, Metadata(), Metadata(*failure.trailing()), failure.status.message, ""
+                ) from None
             return response_deserializer(answer)
 
         return call

@@ -52,12 +52,16 @@ class Dispatcher:
             raise Failed(status_of(NotFound("METHOD_UNKNOWN"), self.runtime.texts))
         with telemetry.server_span(method.path, metadata.get("traceparent", "")) as span:
             try:
-                return await self._answer(method, payload, metadata, min(timeout or LONGEST_CALL, LONGEST_CALL), span.traceparent)
+                return await self._answer(
+                    method, payload, metadata, min(timeout or LONGEST_CALL, LONGEST_CALL), span.traceparent
+                )
             except Failed as failure:
                 span.failed(failure.code.name)
                 raise
 
-    async def _answer(self, method: Method, payload: bytes, metadata: Mapping[str, str], timeout: float, traceparent: str) -> bytes:
+    async def _answer(
+        self, method: Method, payload: bytes, metadata: Mapping[str, str], timeout: float, traceparent: str
+    ) -> bytes:
         texts = self.runtime.texts
         try:
             request = method.request.FromString(payload)
@@ -67,17 +71,19 @@ class Dispatcher:
         try:
             async with asyncio.timeout(timeout):
                 try:
-                    principal = self._authenticate(method, metadata)
-                    return await self._work(method, request, principal, asyncio.get_running_loop().time() + timeout, traceparent)
+                    principal = await self._authenticate(method, metadata)
+                    return await self._work(
+                        method, request, principal, asyncio.get_running_loop().time() + timeout, traceparent
+                    )
                 except Exception as error:
                     repeated = await self._repeated(method, request, principal, error)
                     if repeated is None:
                         raise
                     return repeated
         except Exception as error:
-            raise Failed(status_of(_domain(error, method), texts, method.request.DESCRIPTOR)) from None
+            raise Failed(status_of(_domain(error, method), texts, method.descriptor.input_type)) from None
 
-    def _authenticate(self, method: Method, metadata: Mapping[str, str]) -> Principal:
+    async def _authenticate(self, method: Method, metadata: Mapping[str, str]) -> Principal:
         """Who calls; raises where the RPC is not for them."""
         authorization = metadata.get("authorization", "")
         scheme, _, token = authorization.partition(" ")
@@ -85,17 +91,26 @@ class Dispatcher:
             if method.public:
                 return Principal.anonymous()
             raise Unauthenticated("TOKEN_MISSING")
-        principal = self.runtime.verifier.verify(token)
+        principal = await self.runtime.verifier.verify(token)
         if not (method.public or principal.may(method.permission)):
             raise PermissionDenied("PERMISSION_MISSING", permission=method.permission)
         return principal
 
-    async def _work(self, method: Method, request: Message, principal: Principal, deadline: float, traceparent: str) -> bytes:
+    async def _work(
+        self, method: Method, request: Message, principal: Principal, deadline: float, traceparent: str
+    ) -> bytes:
         validate(request)
         request_id: str = getattr(request, "request_id", "") if method.repeatable and principal.account else ""
 
         def open_unit() -> Unit:
-            return Unit(self.runtime, principal, writes=method.writes, action=method.path, deadline=deadline, traceparent=traceparent)
+            return Unit(
+                self.runtime,
+                principal,
+                writes=method.writes,
+                action=method.path,
+                deadline=deadline,
+                traceparent=traceparent,
+            )
 
         async def handle(opened: Unit) -> bytes:
             return (await method.handler(request, opened)).SerializeToString()  # type: ignore[no-any-return]
@@ -105,7 +120,9 @@ class Dispatcher:
 
         return await unit.run(open_unit, handle, reply if request_id else None)
 
-    async def _repeated(self, method: Method, request: Message, principal: Principal | None, error: Exception) -> bytes | None:
+    async def _repeated(
+        self, method: Method, request: Message, principal: Principal | None, error: Exception
+    ) -> bytes | None:
         """The stored answer, if this request was answered before: looked for after any failure, so that the happy path pays nothing."""
         request_id: str = getattr(request, "request_id", "") if method.writes and method.repeatable else ""
         if not request_id or principal is None or not principal.account or isinstance(error, DATABASE_AWAY):

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import grpc
+from grpc_health.v1 import _async as health_aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
@@ -31,7 +32,7 @@ class Server:
                 ("grpc.keepalive_permit_without_calls", 1),
             ]
         )
-        self._health = health.aio.HealthServicer()
+        self._health = health_aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection([*services, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server)
         self._server.add_generic_rpc_handlers((_Handlers(route),))
@@ -59,16 +60,16 @@ class Server:
         await self._server.stop(grace)
 
 
-class _Handlers(grpc.GenericRpcHandler):
+class _Handlers(grpc.GenericRpcHandler):  # type: ignore[type-arg]
     def __init__(self, route: Callable[[str, bytes], Dispatcher | None]):
         self._route = route
 
-    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
         path = details.method
         if self._route(path, b"") is None:
             return None
         metadata = _text(details.invocation_metadata)
-        return grpc.unary_unary_rpc_method_handler(self._behaviour(path, metadata))  # type: ignore[no-any-return]
+        return grpc.unary_unary_rpc_method_handler(self._behaviour(path, metadata))
 
     def _behaviour(self, path: str, metadata: Mapping[str, str]) -> Callable[[bytes, Any], Awaitable[bytes]]:
         async def answer(payload: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
