@@ -1,0 +1,63 @@
+"""A module touches what it declares and nothing else; network policies are made from the declarations."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kit.config import CHECKOUT
+from kit.module import BLOBS, POSTGRES, Module
+from services.registry import MODULES
+
+#: Contracts that every service may use.
+SHARED = {"common", "options", "operations"}
+
+#: Libraries that reach outside, and what must be declared for them.
+OUTSIDE = {"httpx", "aiohttp", "requests"}
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.name)
+def test_a_module_uses_what_it_declares(module: Module) -> None:
+    calls, hears, engines, outside = set(), set(), set(), False
+    for name in imports(CHECKOUT / "services" / module.name):
+        parts = name.split(".")
+        if parts[0] == "hetao" and parts[1] not in SHARED | {module.name}:
+            (hears if parts[-1] == "events_pb2" else calls).add(parts[1])
+        if parts[0] == "asyncpg" or name == "kit.table":
+            engines.add(POSTGRES)
+        if name == "kit.blobs":
+            engines.add(BLOBS)
+        outside |= parts[0] in OUTSIDE
+    assert calls <= set(module.calls), f"{module.name} calls {calls - set(module.calls)} without saying so"
+    assert hears <= set(module.hears), f"{module.name} hears {hears - set(module.hears)} without saying so"
+    assert engines <= set(module.engines)
+    assert outside == bool(module.egress), f"{module.name}: what it reaches outside and `egress` differ"
+
+
+def test_calls_form_no_circle() -> None:
+    calls = {module.name: set(module.calls) for module in MODULES}
+    while calls:
+        free = [name for name, called in calls.items() if not called & calls.keys()]
+        assert free, f"these call one another in a circle: {sorted(calls)}"
+        for name in free:
+            del calls[name]
+
+
+def test_what_is_called_and_heard_exists() -> None:
+    names = {module.name for module in MODULES}
+    for module in MODULES:
+        assert {*module.calls, *module.hears} <= names
+
+
+def imports(folder: Path) -> Iterator[str]:
+    """Dotted names that the folder's files import, the imported member included."""
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                yield from (alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                yield node.module
+                yield from (f"{node.module}.{alias.name}" for alias in node.names)
