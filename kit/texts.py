@@ -27,6 +27,10 @@ class Texts:
     def __contains__(self, reason: str) -> bool:
         return reason in self._texts
 
+    def all(self) -> list[tuple[str, tuple[str, str]]]:
+        """Every reason with its sentences, their parameters in braces."""
+        return sorted(self._texts.items())
+
     def of(self, reason: str, params: dict[str, str]) -> tuple[str, str]:
         """(Chinese, English). A reason without a text answers with its name, and a test finds it."""
         zh, en = self._texts.get(reason, (reason, reason))
