@@ -85,7 +85,7 @@ class Binding:
         self._by_variable = {".".join(p.steps): p for p in self.path.values()}
         self.query = {} if self.body == "*" else {p.name: p for p in self._query_parameters(self.input, (), ())}
         self._read_body = self._body_reader()
-        self._encode, self._has_answer_etag = self._answer_writer()
+        self._encode, self.answers_etag = self._answer_writer()
         self.mask = self._mask_paths()
 
     # ---- what is bound to what ----
@@ -147,13 +147,13 @@ class Binding:
         if self.verb != "PATCH":
             return frozenset()
         mask = self.input.fields_by_name.get("update_mask")
-        changed = self.input.fields_by_name.get(self.body)
-        if mask is None or changed is None or mask.message_type is None or mask.message_type.full_name != FIELD_MASK:
-            raise ValueError(f"{self.method.full_name}: a PATCH has a body field and an update_mask")
-        inner = object_of(changed)
+        if mask is None or mask.message_type is None or mask.message_type.full_name != FIELD_MASK or not self.body:
+            raise ValueError(f"{self.method.full_name}: a PATCH has a body and an update_mask")
+        if self.body == "*":
+            return frozenset(_leaves(self.input, "")) - {*self._by_variable, "update_mask", "etag", "request_id"}
+        inner = object_of(self.input.fields_by_name[self.body])
         assert inner is not None  # _body_reader has seen to it
-        bound = {name.removeprefix(f"{self.body}.") for name in self._by_variable}
-        return frozenset(name for name in _leaves(inner, "") if name not in bound)
+        return frozenset(_leaves(inner, "")) - {name.removeprefix(f"{self.body}.") for name in self._by_variable}
 
     # ---- reading and writing ----
 
@@ -216,7 +216,7 @@ class Binding:
 
     def etag(self, answer: Any) -> str:
         """The version of what is answered, or "" where it has none."""
-        if not self._has_answer_etag:
+        if not self.answers_etag:
             return ""
         found: str = (getattr(answer, self.response_body) if self.response_body else answer).etag
         return found

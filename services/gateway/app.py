@@ -1,0 +1,106 @@
+"""The gateway as an ASGI application: the API in front, and what is no RPC behind it in FastAPI."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+
+from kit import telemetry
+from kit.blobs import Blobs
+from kit.errors import DomainError
+from kit.module import Runtime
+from services.gateway import contracts, docs, issuer, media
+from services.gateway.problems import CONTENT_TYPE, STATUS, Problem, problem
+from services.gateway.transcode import SECURITY, Api, routes
+
+log = logging.getLogger(__name__)
+
+
+def create(runtime: Runtime) -> FastAPI:
+    """The application of one process."""
+    settings = runtime.settings
+    app = FastAPI(title="河套 Hetao", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    _health(app, runtime)
+    app.include_router(docs.router(runtime.texts))
+    app.include_router(media.router(runtime, Blobs.open(settings.media_url, pixel_limit=settings.media.pixel_limit)))
+    if runtime.issuer is not None:
+        app.include_router(issuer.router(runtime.issuer), prefix="/issuer")
+    _errors(app, runtime)
+    app.add_middleware(
+        Api,
+        paths=routes(contracts.services(), runtime.channel, contracts.names()),
+        texts=runtime.texts,
+        limit=settings.http.body_limit,
+        timeout=settings.http.timeout,
+    )
+    if settings.http.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.http.cors_origins,
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=[
+                "Authorization",
+                "Content-Type",
+                "Idempotency-Key",
+                "If-Match",
+                "If-None-Match",
+                "traceparent",
+            ],
+            expose_headers=["ETag", "Retry-After"],
+            max_age=600,
+        )
+    return app
+
+
+def _health(app: FastAPI, runtime: Runtime) -> None:
+    @app.get("/healthz", include_in_schema=False)
+    async def alive() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/readyz", include_in_schema=False)
+    async def ready() -> JSONResponse:
+        """What this process still waits for; 503 until that is nothing."""
+        waiting = dict(runtime.readiness())
+        return JSONResponse({"status": "waiting" if waiting else "ok", "waitingFor": waiting}, 503 if waiting else 200)
+
+
+def _errors(app: FastAPI, runtime: Runtime) -> None:
+    """Whatever goes wrong outside the API is told as a problem too."""
+    texts = runtime.texts
+
+    def answer(refused: Problem) -> Response:
+        headers = {**{name.decode(): value.decode() for name, value in SECURITY}, **refused.headers}
+        body = refused.body(telemetry.trace_id())
+        return Response(body, refused.status, headers=headers, media_type=CONTENT_TYPE.decode())
+
+    async def on_problem(request: Request, refused: Any) -> Response:
+        return answer(refused)
+
+    async def on_domain_error(request: Request, error: Any) -> Response:
+        headers = {"retry-after": "1"} if STATUS[error.code] in (429, 503) else None
+        told = Problem(STATUS[error.code], error.reason, texts.of_error(error), code=error.code.name, headers=headers)
+        return answer(told)
+
+    async def on_http(request: Request, error: Any) -> Response:
+        reasons = {404: "PATH_UNKNOWN", 405: "METHOD_NOT_ALLOWED"}
+        reason = reasons.get(error.status_code, "REQUEST_UNREADABLE")
+        return answer(problem(error.status_code, reason, texts, headers=error.headers))
+
+    async def on_unreadable(request: Request, error: Any) -> Response:
+        return answer(problem(400, "REQUEST_INVALID", texts))
+
+    async def on_unforeseen(request: Request, error: Exception) -> Response:
+        log.error("unforeseen error in %s", request.scope.get("route", request.method), exc_info=error)
+        return answer(problem(500, "INTERNAL", texts))
+
+    app.add_exception_handler(Problem, on_problem)
+    app.add_exception_handler(DomainError, on_domain_error)
+    app.add_exception_handler(HTTPException, on_http)
+    app.add_exception_handler(RequestValidationError, on_unreadable)
+    app.add_exception_handler(Exception, on_unforeseen)

@@ -1,0 +1,43 @@
+"""The contracts that the gateway serves: whatever is generated under `hetao`. A new service needs no word here."""
+
+from __future__ import annotations
+
+import pkgutil
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
+
+import hetao
+from kit.config import CHECKOUT
+
+#: Served by every service alike; the request names the one that is meant.
+OPERATIONS = "operations"
+
+#: The compiled contracts with their comments.
+DESCRIPTORS: Path = CHECKOUT / "gen" / "descriptors.binpb"
+
+
+@cache
+def files() -> tuple[FileDescriptor, ...]:
+    """Every contract file, by name."""
+    names = sorted(m.name for m in pkgutil.walk_packages(hetao.__path__, "hetao.") if m.name.endswith("_pb2"))
+    return tuple(import_module(name).DESCRIPTOR for name in names)
+
+
+@cache
+def services() -> tuple[ServiceDescriptor, ...]:
+    """Every RPC service, those of one package together."""
+    return tuple(service for file in files() for service in file.services_by_name.values())
+
+
+def owner(service: ServiceDescriptor) -> str:
+    """Who answers: "hetao.cases.v1.TaskService" → "cases"."""
+    return str(service.full_name.split(".")[1])
+
+
+@cache
+def names() -> tuple[str, ...]:
+    """The services of the platform by name."""
+    return tuple(sorted({owner(service) for service in services()} - {OPERATIONS}))

@@ -1,0 +1,225 @@
+"""Photos over HTTP: the one thing that is no RPC, because bytes have no place in JSON.
+
+    POST /v1/media               a form with the part `file`, or the bytes themselves → {"id": "…", "type": "image/jpeg", …}
+    GET  /v1/media/{id}          the rendition that everybody may see: upright, small, without place and time
+    GET  /v1/media/{id}?original=true      the evidence, byte for byte; needs the permission media.evidence
+
+An upload is told by its content, so sending it twice stores it once. It is refused while it comes in, as soon as it is too large.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any, Final
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from kit.blobs import Blobs, Photo
+from kit.errors import InvalidArgument, NotFound, PermissionDenied, Unauthenticated
+from kit.identity import Principal
+from kit.module import Runtime
+from services.gateway.problems import problem
+
+UPLOAD, LOOK, EVIDENCE = "media.create", "media.get", "media.evidence"
+
+#: A form is a little larger than the file in it.
+FORM: Final = 64 * 1024
+
+#: Larger uploads wait on disk for their turn, not in memory.
+IN_MEMORY: Final = 256 * 1024
+AT_ONCE: Final = 2
+
+#: Content never changes under its id.
+FOREVER: Final = "private, max-age=31536000, immutable"
+
+
+def router(runtime: Runtime, blobs: Blobs) -> APIRouter:
+    routes = APIRouter(prefix="/v1/media")
+    limit = runtime.settings.http.upload_limit
+    turn = asyncio.Semaphore(AT_ONCE)
+
+    async def principal(request: Request, permission: str) -> Principal:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise Unauthenticated("TOKEN_MISSING")
+        caller = await runtime.verifier.verify(token)
+        if not caller.may(permission):
+            raise PermissionDenied("PERMISSION_MISSING", permission=permission)
+        return caller
+
+    async def limited(request: Request, most: int) -> AsyncGenerator[bytes, None]:
+        """The body as it comes in, until it is too large."""
+        size = 0
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > most:
+                raise problem(413, "BODY_TOO_LARGE", runtime.texts, limit=limit)
+            yield chunk
+
+    async def receive(request: Request) -> IO[bytes]:
+        """The uploaded file, at its beginning."""
+        is_form = request.headers.get("content-type", "").lower().startswith("multipart/form-data")
+        most = limit + FORM if is_form else limit
+        declared = request.headers.get("content-length", "")
+        if declared.isdigit() and int(declared) > most:
+            raise problem(413, "BODY_TOO_LARGE", runtime.texts, limit=limit)
+        if is_form:
+            return await _form_file(request, limited(request, most), limit, runtime)
+        file: IO[bytes] = SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115 - the caller closes it
+        async for chunk in limited(request, most):
+            file.write(chunk)
+        file.seek(0)
+        return file
+
+    @routes.post("")
+    async def upload(request: Request) -> JSONResponse:
+        await principal(request, UPLOAD)
+        with await receive(request) as file:
+            async with turn:
+                photo = await blobs.ingest_photo(file.read())
+        return JSONResponse(_facts(photo), headers={"Cache-Control": "no-store"})
+
+    @routes.api_route("/{media_id}", methods=["GET", "HEAD"])
+    async def show(request: Request, media_id: str) -> Response:
+        original = _original(request)
+        await principal(request, EVIDENCE if original else LOOK)
+        photo = await blobs.photo(media_id)
+        if photo is None:
+            raise NotFound("MEDIA_UNKNOWN")
+        shown = photo.id if original else photo.public_id
+        headers = {"Cache-Control": FOREVER, "ETag": f'"{shown}"', "Vary": "Authorization"}
+        if f'"{shown}"' in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        if original:
+            headers["Content-Disposition"] = f'attachment; filename="{photo.id[:16]}"'
+        return Response(await blobs.get(shown), media_type=photo.type if original else "image/jpeg", headers=headers)
+
+    return routes
+
+
+async def _form_file(request: Request, stream: AsyncGenerator[bytes, None], limit: int, runtime: Runtime) -> IO[bytes]:
+    try:
+        form = await MultiPartParser(request.headers, stream, max_files=1, max_fields=8, max_part_size=1024).parse()
+    except MultiPartException as error:
+        raise InvalidArgument("FORM_UNREADABLE") from error
+    part = form.get("file")
+    if part is None or isinstance(part, str):
+        raise InvalidArgument("FILE_MISSING", field="file")
+    if (part.size or 0) > limit:
+        await form.close()
+        raise problem(413, "BODY_TOO_LARGE", runtime.texts, limit=limit)
+    return part.file
+
+
+def _original(request: Request) -> bool:
+    given = request.query_params.multi_items()
+    if given in ([], [("original", "false")]):
+        return False
+    if given == [("original", "true")]:
+        return True
+    raise InvalidArgument("QUERY_UNREADABLE")
+
+
+def _facts(photo: Photo) -> dict[str, Any]:
+    return {"id": photo.id, "type": photo.type, "width": photo.width, "height": photo.height, "size": photo.size}
+
+
+# ---- what the OpenAPI document says of it ----
+
+TAG: Final = {"name": "Media", "description": "Photos: evidence and what is shown of it."}
+
+SCHEMAS: Final[dict[str, Any]] = {
+    "Photo": {
+        "type": "object",
+        "description": "An uploaded photo.",
+        "properties": {
+            "id": {
+                "type": "string",
+                "title": "编号",
+                "description": "SHA-256 of the content.",
+                "pattern": "^[0-9a-f]{64}$",
+            },
+            "type": {"type": "string", "title": "类型", "enum": ["image/jpeg", "image/png", "image/webp"]},
+            "width": {"type": "integer", "title": "宽", "description": "Pixels."},
+            "height": {"type": "integer", "title": "高", "description": "Pixels."},
+            "size": {"type": "integer", "title": "大小", "description": "Bytes."},
+        },
+        "required": ["id", "type", "width", "height", "size"],
+    }
+}
+
+_BYTES: Final = {"type": "string", "format": "binary"}
+
+
+def _refusals(*statuses: int) -> dict[str, Any]:
+    return {str(status): {"$ref": f"#/components/responses/{status}"} for status in statuses}
+
+
+PATHS: Final[dict[str, Any]] = {
+    "/v1/media": {
+        "post": {
+            "operationId": "Media_Upload",
+            "tags": ["Media"],
+            "summary": "Uploads a photo",
+            "description": "A JPEG, PNG or WebP, known by its content. Its place and time are kept with the evidence alone.",
+            "x-permission": UPLOAD,
+            "requestBody": {
+                "required": True,
+                "content": {
+                    "multipart/form-data": {
+                        "schema": {"type": "object", "properties": {"file": _BYTES}, "required": ["file"]},
+                    },
+                    "application/octet-stream": {"schema": _BYTES},
+                },
+            },
+            "responses": {
+                "200": {
+                    "description": "OK",
+                    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Photo"}}},
+                },
+                **_refusals(400, 401, 403, 413, 503),
+            },
+        }
+    },
+    "/v1/media/{id}": {
+        "get": {
+            "operationId": "Media_Get",
+            "tags": ["Media"],
+            "summary": "A photo",
+            "description": "The rendition without place and time; with original=true the evidence as it was sent.",
+            "x-permission": LOOK,
+            "parameters": [
+                {
+                    "name": "id",
+                    "in": "path",
+                    "required": True,
+                    "schema": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+                },
+                {
+                    "name": "original",
+                    "in": "query",
+                    "description": f"Needs the permission {EVIDENCE}.",
+                    "schema": {"type": "boolean", "title": "原件"},
+                },
+                {
+                    "name": "If-None-Match",
+                    "in": "header",
+                    "description": "The ETag that the caller has.",
+                    "schema": {"type": "string", "pattern": '^"[!#-~]*"$'},
+                },
+            ],
+            "responses": {
+                "200": {
+                    "description": "OK",
+                    "content": {kind: {"schema": _BYTES} for kind in ("image/jpeg", "image/png", "image/webp")},
+                },
+                "304": {"description": "Not modified"},
+                **_refusals(400, 401, 403, 404, 503),
+            },
+        }
+    },
+}
