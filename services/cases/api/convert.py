@@ -1,0 +1,146 @@
+"""Resources of the proto from what the domain shows, and the other way round."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from hetao.cases.v1 import case_pb2, types_pb2
+from hetao.common.v1 import common_pb2
+from kit.proto import number_of, stamp, text_of
+from kit.statutory import Deadline
+from services.cases.model import Classification, Party, Task
+from services.cases.service.chain import Chain
+from services.cases.service.intake import NewParty
+from services.cases.service.reading import Whole
+
+
+def case(chain: Chain, whole: Whole) -> case_pb2.Case:
+    """A case as its caller sees it. Who may know the stage alone gets code, place, stage and times."""
+    file = whole.case
+    shown = case_pb2.Case(
+        case_id=str(file.id),
+        code=file.code,
+        kind=number_of(types_pb2.Kind, file.kind),
+        state=number_of(types_pb2.CaseState, file.state),
+        source=number_of(types_pb2.Source, file.source),
+        division=file.division,
+        county=file.county,
+        township=file.township,
+        community=file.community,
+        centre=file.centre,
+        centre_name=whole.centre.name,
+        stage_only=not whole.full,
+        registered_at=stamp(file.registered_at),
+        accepted_at=stamp(file.accepted_at),
+        deadline=deadline(chain.deadline(file)) if file.running and file.accepted_at else None,
+        overdue_since=stamp(file.overdue_since),
+        outcome=number_of(types_pb2.Outcome, file.outcome),
+        counts_concluded=file.counts_concluded,
+        counts_resolved=file.counts_resolved,
+        concluded_at=stamp(file.concluded_at),
+        closed_at=stamp(file.closed_at),
+        reopened_count=file.reopened_count,
+        report_id=str(file.report_id or ""),
+        etag=str(file.version),
+    )
+    if whole.full:
+        shown.MergeFrom(
+            case_pb2.Case(
+                title=whole.content["title"],
+                description=whole.content["description"],
+                place=whole.content["place"],
+                occurred_at=stamp(file.occurred_at),
+                media_ids=file.media_ids,
+                parties=[party(row, values) for row, values in whole.parties],
+                classification=case_pb2.Classification(
+                    category=file.category,
+                    scale=number_of(types_pb2.Scale, file.scale),
+                    risk=number_of(types_pb2.Risk, file.risk),
+                    complexity=number_of(types_pb2.Complexity, file.complexity),
+                    restricted=file.restricted,
+                ),
+                tasks=[task(chain, *opened) for opened in whole.tasks],
+                registered_by=file.registered_by,
+                refusal=case_pb2.Refusal(ground=file.ground, channel=file.channel) if file.ground else None,
+                transferred_to=file.transferred_to,
+                outcome_note=whole.outcome_note,
+            )
+        )
+    return shown
+
+
+def party(row: Party, values: Mapping[str, str]) -> case_pb2.Party:
+    """A party with the values that its caller may see."""
+    asked = None
+    if row.asked_at is not None:
+        asked = case_pb2.FollowUp(
+            contacted=row.contacted,
+            solved=number_of(types_pb2.Solved, row.solved),
+            satisfaction=number_of(types_pb2.Satisfaction, row.satisfaction),
+            tries=row.tries,
+            unreachable=row.unreachable,
+            at=stamp(row.asked_at),
+        )
+    return case_pb2.Party(
+        party_id=str(row.id),
+        role=number_of(types_pb2.PartyRole, row.role),
+        type=number_of(types_pb2.PartyType, row.type),
+        name=values["name"],
+        id_number=values["id_number"],
+        phone=values["phone"],
+        follow_up=asked,
+    )
+
+
+def task(chain: Chain, row: Task, demand: str, result: str) -> case_pb2.Task:
+    return case_pb2.Task(
+        task_id=str(row.id),
+        case_id=str(row.case_id),
+        department_id=row.department,
+        department_name=row.department_name,
+        desk=row.desk,
+        lead=row.lead,
+        state=number_of(types_pb2.TaskState, row.state),
+        limit_days=row.limit_amount,
+        deadline=None if row.answered else deadline(chain.deadline(row)),
+        demand=demand,
+        result=result,
+        media_ids=row.media_ids,
+        dispatched_at=stamp(row.dispatched_at),
+        signed_in_at=stamp(row.signed_in_at),
+        signed_in_by=row.signed_in_by,
+        submitted_at=stamp(row.submitted_at),
+        overdue_since=stamp(row.overdue_since),
+        rework_count=row.rework_count,
+        etag=str(row.version),
+    )
+
+
+def deadline(due: Deadline) -> case_pb2.Deadline:
+    explained = due.explanation
+    return case_pb2.Deadline(
+        due_at=stamp(due.due_at),
+        provisional=due.provisional,
+        explanation=common_pb2.Text(zh=explained.zh, en=explained.en),
+    )
+
+
+def classification(said: case_pb2.Classification) -> Classification:
+    return Classification(
+        category=said.category,
+        scale=text_of(types_pb2.Scale, said.scale),
+        risk=text_of(types_pb2.Risk, said.risk),
+        complexity=text_of(types_pb2.Complexity, said.complexity),
+        restricted=said.restricted if said.HasField("restricted") else None,
+    )
+
+
+def new_party(given: case_pb2.NewParty, field: str) -> NewParty:
+    return NewParty(
+        role=text_of(types_pb2.PartyRole, given.role),
+        type=text_of(types_pb2.PartyType, given.type),
+        name=given.name,
+        id_number=given.id_number,
+        phone=given.phone,
+        field=field,
+    )

@@ -1,0 +1,23 @@
+"""What happens by itself: the clocks of cases and of tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from kit.timers import Timer, timer
+from kit.unit import Unit
+from services.cases.service import Cases
+from services.cases.service.chain import CASE_CLOCK, TASK_CLOCK
+
+
+def timers(service: Cases) -> Sequence[Timer]:
+    @timer(CASE_CLOCK)
+    async def case_clock(unit: Unit, key: str) -> None:
+        await service.clocks.case(unit, UUID(key))
+
+    @timer(TASK_CLOCK)
+    async def task_clock(unit: Unit, key: str) -> None:
+        await service.clocks.task(unit, UUID(key))
+
+    return [case_clock, task_clock]

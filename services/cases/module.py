@@ -1,0 +1,64 @@
+"""The whole wiring of the service."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from uuid import UUID
+
+from hetao.cases.v1 import cases_pb2, centres_pb2, progress_pb2, statistics_pb2, tasks_pb2
+from kit.config import CHECKOUT
+from kit.events import Event
+from kit.module import LOG, POSTGRES, Module, Parts, Runtime
+from kit.unit import Unit
+from services.cases import events, jobs, reference
+from services.cases.api.cases import CaseApi
+from services.cases.api.others import CentreApi, ProgressApi, StatisticsApi, TaskApi
+from services.cases.service import Cases
+from services.cases.service.telling import case_changed
+from services.cases.store import cases as store
+
+#: Cases whose state is said again at once, for a rebuild.
+SNAPSHOTS = 500
+
+
+def build(runtime: Runtime) -> Parts:
+    service = Cases(runtime)
+
+    async def load_reference(unit: Unit) -> None:
+        centres, covers = reference.centres_of(CHECKOUT / "data" / "divisions.csv")
+        root = runtime.settings.root_division
+        covers = {division: centre for division, centre in covers.items() if division.startswith(root)}
+        await store.load_centres(unit, [c for c in centres if c.division.startswith(root)], covers)
+        service.chain.forget_reference()
+
+    async def snapshots(unit: Unit, after: UUID | None) -> tuple[Sequence[Event], UUID | None]:
+        cases = await store.cases_after(unit, after or UUID(int=0), SNAPSHOTS)
+        said = [case_changed(case, "snapshot", runtime.epoch) for case in cases]
+        return said, cases[-1].id if len(cases) == SNAPSHOTS else None
+
+    return Parts(
+        rpc={
+            cases_pb2.DESCRIPTOR.services_by_name["CaseService"]: CaseApi(service),
+            tasks_pb2.DESCRIPTOR.services_by_name["TaskService"]: TaskApi(service),
+            centres_pb2.DESCRIPTOR.services_by_name["CentreService"]: CentreApi(service),
+            progress_pb2.DESCRIPTOR.services_by_name["CaseProgressService"]: ProgressApi(service),
+            statistics_pb2.DESCRIPTOR.services_by_name["CaseStatisticsService"]: StatisticsApi(service),
+        },
+        hears=events.handlers(service),
+        timers=jobs.timers(service),
+        reference=load_reference,
+        snapshots=snapshots,
+    )
+
+
+MODULE = Module(
+    "cases",
+    build,
+    calls=[],
+    hears=["grid", "cases"],
+    engines=[POSTGRES, LOG],
+    egress=[],
+    migrations=Path(__file__).parent / "migrations",
+    projections=["department", "case_fact", "figure"],
+)

@@ -1,0 +1,23 @@
+"""The use cases. One method = one unit of work: authorise, change the model, write the timeline, tell others."""
+
+from __future__ import annotations
+
+from kit.module import Runtime
+from services.cases.service.chain import Chain
+from services.cases.service.clocks import Clocks
+from services.cases.service.figures import FiguresService
+from services.cases.service.handling import Handling
+from services.cases.service.intake import Intake
+from services.cases.service.progress import ProgressLookup
+from services.cases.service.reading import Reading
+
+
+class Cases:
+    """All use cases of the service over one chain."""
+
+    def __init__(self, runtime: Runtime):
+        self.chain = Chain(runtime)
+        self.intake, self.handling, self.clocks = Intake(self.chain), Handling(self.chain), Clocks(self.chain)
+        self.reading = Reading(self.chain)
+        self.progress = ProgressLookup(self.chain, self.reading)
+        self.figures = FiguresService(self.chain)

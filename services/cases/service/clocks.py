@@ -1,0 +1,73 @@
+"""What happens by itself: the reminder (催办) before a limit, the notice to the superior after it, each once.
+
+A timer is only a reminder of the facts. When it fires late, because the process was dead, the steps that were missed follow one another at once,
+in their order.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from kit.unit import Unit
+from services.cases import model
+from services.cases.model import CaseFile, Task
+from services.cases.service import telling
+from services.cases.service.chain import Chain, day, step
+from services.cases.store import cases as store
+
+
+class Clocks:
+    def __init__(self, chain: Chain):
+        self.chain = chain
+
+    async def case(self, unit: Unit, case_id: UUID) -> None:
+        """Before acceptance: the decision on it is waited for. After: the conclusion."""
+        case = await store.CASES.get(unit, case_id)
+        moment = self.chain.next_moment(case)
+        if not case.running or moment is None:
+            return
+        if moment > unit.now:
+            unit.schedule("cases.case", case.id, at=moment)
+            return
+        told = case.tell(case.told + 1, unit.now)
+        late = told.told == model.SUPERIOR
+        what = "overdue" if late else "remind"
+        facts = {"due": day(case.due_at)}
+        if case.accepted_at is None:
+            what, template = "acceptance " + what, "cases.acceptance_overdue" if late else "cases.acceptance_reminder"
+        else:
+            template = "cases.case_overdue" if late else "cases.case_reminder"
+        to = [(case.centre, "director" if late else "dispatcher")]
+        unit.emit(telling.notice(template, told, case.id, case.round, to, urgent=late, **facts))
+        self._next(unit, told)
+        await self.chain.save(unit, told, what, step(what, facts))
+
+    async def task(self, unit: Unit, task_id: UUID) -> None:
+        """The duty officer before the limit, the department's head at the limit, the centre's director a little later."""
+        case_id = await store.case_id_of_task(unit, task_id)
+        if case_id is None:
+            return
+        case = await store.CASES.get(unit, case_id)
+        task = await store.TASKS.get(unit, task_id)
+        moment = self.chain.next_moment(task)
+        if task.answered or moment is None:
+            return
+        if moment > unit.now:
+            unit.schedule("cases.task", task.id, at=moment)
+            return
+        told = await store.TASKS.save(unit, task.tell(task.told + 1))
+        template, to = {
+            model.REMINDED: ("cases.task_reminder", (task.department, "duty-officer")),
+            model.SUPERIOR: ("cases.task_overdue", (task.department, "head")),
+            model.DIRECTOR: ("cases.task_supervision", (case.centre, "director")),
+        }[told.told]
+        facts = {"department": task.department_name, "due": day(task.due_at)}
+        urgent = told.told > model.REMINDED
+        unit.emit(telling.notice(template, case, task.id, task.round, [to], urgent=urgent, due=facts["due"]))
+        await store.add_steps(unit, case.id, [step(template.removeprefix("cases."), facts)])
+        self._next(unit, told)
+
+    def _next(self, unit: Unit, row: CaseFile | Task) -> None:
+        """The next step's timer, if there is one. The present one goes by itself when it has fired."""
+        if self.chain.next_moment(row) is not None:
+            self.chain.set_clock(unit, row)

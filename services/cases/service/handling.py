@@ -1,0 +1,248 @@
+"""The work: dispatch, the departments' tasks, the centre's review, the conclusion, the follow-up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from kit.errors import InvalidArgument, NotFound, PermissionDenied
+from kit.events import Event
+from kit.ids import uuid7
+from kit.unit import Unit
+from services.cases import model
+from services.cases.model import Assignment, CaseFile, Party, Task
+from services.cases.service import telling
+from services.cases.service.chain import CASE_CLOCK, TASK_CLOCK, Chain, both, day, step
+from services.cases.store import cases as store
+from services.cases.store.cases import Step
+
+
+class Handling:
+    def __init__(self, chain: Chain):
+        self.chain = chain
+
+    # -- dispatch ---------------------------------------------------------------------------------------------------------
+
+    async def dispatch(self, unit: Unit, case_id: UUID, assignments: Sequence[Assignment], etag: str) -> CaseFile:
+        """A task for each. Departments are told and have their own clock; a desk takes its task at the table at once."""
+        case = await self.chain.own(unit, case_id, etag)
+        kind = self.chain.words.kinds.get(case.kind, unit.today)
+        present = await store.tasks_of(unit, case.id)
+        model.check_assignments(assignments, present)
+        case = case.dispatch(kind, [one.department for one in assignments if one.department])
+        names = await self._names(unit, case, assignments)
+        tasks = [
+            self._task(unit, case, one, name, len(present) + n)
+            for n, (one, name) in enumerate(zip(assignments, names, strict=True))
+        ]
+        await store.TASKS.add_all(unit, tasks)
+        steps = []
+        for task in tasks:
+            part = self.chain.named("part", "lead" if task.lead else "co")
+            facts = {"department": task.department_name, **part, "days": task.limit_amount, "due": day(task.due_at)}
+            steps.append(step("dispatch to desk" if task.desk else "dispatch", facts, told_parties=True))
+            if not task.desk:
+                self.chain.set_clock(unit, task)
+                unit.emit(self._tell(case, task, "cases.dispatched", "duty-officer"))
+        return await self.chain.save(unit, case, "dispatch", *steps)
+
+    async def _names(self, unit: Unit, case: CaseFile, assignments: Sequence[Assignment]) -> list[str]:
+        """The names of departments and desks, in order. InvalidArgument for what the grid or the centre does not have."""
+        centre = (await self.chain.centres(unit))[case.centre]
+        wanted = [one.department for one in assignments if one.department]
+        departments = await store.departments(unit, wanted) if wanted else {}
+        names = []
+        for n, one in enumerate(assignments):
+            if one.desk:
+                desk = self.chain.words.desks.get(one.desk, unit.today, field=f"assignments[{n}].desk")
+                if centre.level not in desk.levels:
+                    raise InvalidArgument("DESK_UNKNOWN", field=f"assignments[{n}].desk", desk=one.desk)
+                names.append(desk.zh)
+                continue
+            department = departments.get(one.department)
+            # Departments of the case's own county and of the levels above it.
+            if department is None or not _same_line(department.division, case.county):
+                raise InvalidArgument("DEPARTMENT_UNKNOWN", field=f"assignments[{n}].department_id")
+            names.append(department.name)
+        return names
+
+    def _task(self, unit: Unit, case: CaseFile, one: Assignment, name: str, nth: int) -> Task:
+        task_id = uuid7(int(unit.now.timestamp() * 1000) + nth)
+        limit = self.chain.limit("cases.task", unit.now, one.limit_days)
+        task = Task(
+            id=task_id,
+            case_id=case.id,
+            centre=case.centre,
+            department=one.department or case.centre,
+            department_name=name,
+            desk=one.desk,
+            lead=one.lead,
+            state=model.DISPATCHED,
+            dispatched_at=unit.now,
+            limit_rule=limit.rule,
+            limit_version=limit.version,
+            limit_amount=limit.amount,
+            limit_from=limit.start,
+            due_at=limit.due_at,
+            demand=unit.seal("cases.task", task_id, one.demand) if one.demand else None,
+        )
+        return task.sign_in(unit.principal.account, unit.now).start() if one.desk else task
+
+    # -- the departments ----------------------------------------------------------------------------------------------------
+
+    async def sign_in(self, unit: Unit, case_id: UUID, task_id: UUID, etag: str) -> Task:
+        case, _, task = await self.chain.task_for_work(unit, case_id, task_id, etag)
+        signed = await store.TASKS.save(unit, task.sign_in(unit.principal.account, unit.now))
+        await self.chain.save(
+            unit, case, "sign in", step("sign in", {"department": task.department_name}, told_parties=True)
+        )
+        return signed
+
+    async def start(self, unit: Unit, case_id: UUID, task_id: UUID, etag: str) -> Task:
+        case, _, task = await self.chain.task_for_work(unit, case_id, task_id, etag)
+        started = await store.TASKS.save(unit, task.start())
+        await self.chain.save(unit, case, "start", step("start", {"department": task.department_name}))
+        return started
+
+    async def submit(
+        self, unit: Unit, case_id: UUID, task_id: UUID, result: str, media_ids: Sequence[str], etag: str
+    ) -> Task:
+        """The department answers; when all have, the result goes to the centre."""
+        case, tasks, task = await self.chain.task_for_work(unit, case_id, task_id, etag)
+        sealed = unit.seal("cases.task", task.id, result)
+        submitted = await store.TASKS.save(unit, task.submit(sealed, list(media_ids), unit.now, tasks))
+        unit.cancel(TASK_CLOCK, task.id)
+        steps = [step("submit", {"department": task.department_name}, told_parties=True)]
+        what = "submit task"
+        if model.all_answered([submitted if one.id == task.id else one for one in tasks]):
+            case, what = case.submit_result(), "submit result"
+            steps.append(step("submit result"))
+            unit.emit(
+                telling.notice("cases.result_submitted", case, task.id, task.round, [(case.centre, "dispatcher")])
+            )
+        await self.chain.save(unit, case, what, *steps)
+        return submitted
+
+    # -- the centre's review --------------------------------------------------------------------------------------------------
+
+    async def approve(self, unit: Unit, case_id: UUID, note: str, etag: str) -> CaseFile:
+        case = (await self.chain.own(unit, case_id, etag)).approve()
+        for task in await store.tasks_of(unit, case.id):
+            if task.state == model.RESULT_SUBMITTED:
+                await store.TASKS.save(unit, task.accept(unit.now))
+        sealed = self.chain.seal_note(unit, case.id, note)
+        return await self.chain.save(unit, case, "review", step("approve", note=sealed))
+
+    async def send_back(self, unit: Unit, case_id: UUID, task_ids: Sequence[UUID], note: str, etag: str) -> CaseFile:
+        """The named departments, or the lead, work on under the limit of a rework. InvalidArgument(TASK_UNKNOWN)."""
+        case = (await self.chain.own(unit, case_id, etag)).send_back()
+        tasks = {task.id: task for task in await store.tasks_of(unit, case.id) if not task.desk}
+        wanted = task_ids or [task.id for task in tasks.values() if task.lead]
+        if not wanted:
+            raise InvalidArgument("TASK_UNKNOWN", field="task_ids")
+        steps = []
+        for n, task_id in enumerate(wanted):
+            if task_id not in tasks:
+                raise InvalidArgument("TASK_UNKNOWN", field=f"task_ids[{n}]")
+            task = await self._rework(unit, case, tasks[task_id].send_back(self.chain.limit("cases.rework", unit.now)))
+            facts = {"department": task.department_name, "due": day(task.due_at)}
+            steps.append(step("send back", facts, note=self.chain.seal_note(unit, case.id, note)))
+        return await self.chain.save(unit, case, "send back", *steps)
+
+    async def _rework(self, unit: Unit, case: CaseFile, task: Task) -> Task:
+        saved = await store.TASKS.save(unit, task)
+        if not task.desk:
+            self.chain.set_clock(unit, saved)
+            unit.emit(self._tell(case, saved, "cases.rework", "duty-officer"))
+        return saved
+
+    # -- the conclusion and after ---------------------------------------------------------------------------------------------
+
+    async def conclude(self, unit: Unit, case_id: UUID, outcome: str, note: str, etag: str) -> CaseFile:
+        """Ends the procedure with an outcome. The desks' tasks end with it; one open task of a department refuses it."""
+        before = await self.chain.own(unit, case_id, etag)
+        kind = self.chain.words.kinds.get(before.kind, unit.today)
+        word = self.chain.words.outcomes.get(outcome, unit.today, field="outcome")
+        tasks = await store.tasks_of(unit, before.id)
+        parties = await store.parties_of(unit, before.id)
+        sealed = self.chain.seal_note(unit, before.id, note)
+        case = before.conclude(word, sealed, unit.now, kind, tasks, len(parties))
+        for task in tasks:
+            if task.desk and task.state != model.ACCEPTED:
+                await store.TASKS.save(unit, task.conclude(unit.now))
+        unit.cancel(CASE_CLOCK, case.id)
+        steps = [step("conclude", both("outcome", word), told_parties=True, note=sealed)]
+        if not parties:
+            case = case.close(unit.now)
+            steps.append(step("close", told_parties=True))
+        return await self.chain.save(unit, case, "conclude", *steps)
+
+    async def follow_up(
+        self,
+        unit: Unit,
+        case_id: UUID,
+        party_id: UUID,
+        contacted: bool,
+        solved: str,
+        satisfaction: str,
+        note: str,
+        etag: str,
+    ) -> CaseFile:
+        """What one party said. The caller is not of a department that handled the case."""
+        if contacted != bool(solved) or (satisfaction and not contacted):
+            raise InvalidArgument("ANSWER_MISSING" if contacted else "ANSWER_WITHOUT_CONTACT", field="solved")
+        case = (await self.chain.own(unit, case_id, etag)).follow_up()
+        if unit.principal.department in case.departments:
+            raise PermissionDenied("FOLLOW_UP_BY_HANDLER")
+        parties = {party.id: party for party in await store.parties_of(unit, case.id)}
+        party = parties.get(party_id)
+        if party is None:
+            raise NotFound("NOT_FOUND", resource="party", field="party_id")
+        steps = [self._asked(unit, case, party, contacted, solved, satisfaction, note)]
+        if contacted:
+            party = party.answer(solved, satisfaction, unit.now, unit.today)
+        else:
+            party = party.not_reached(unit.now, unit.today, self.chain.words.parameters(unit.today).follow_up_tries)
+        parties[party.id] = await store.PARTIES.save(unit, party)
+        what = model.after_follow_up(case, list(parties.values())) or "follow up"
+        if what == "close":
+            case = case.close(unit.now)
+            steps.append(step("close", told_parties=True))
+        elif what == "reopen":
+            case = await self._reopen(unit, case, list(parties.values()), steps)
+        return await self.chain.save(unit, case, what, *steps)
+
+    def _asked(
+        self, unit: Unit, case: CaseFile, party: Party, contacted: bool, solved: str, satisfaction: str, note: str
+    ) -> Step:
+        facts = self.chain.named("role", party.role)
+        if contacted:
+            facts |= self.chain.named("solved", solved) | self.chain.named("satisfaction", satisfaction or "not_said")
+        return step("asked" if contacted else "not reached", facts, note=self.chain.seal_note(unit, case.id, note))
+
+    async def _reopen(self, unit: Unit, case: CaseFile, parties: Sequence[Party], steps: list[Step]) -> CaseFile:
+        """Under the shorter limit; the lead works on, and every party will be asked again."""
+        limit = self.chain.limit("cases.reopened", unit.now)
+        reopened = case.reopen(unit.now, limit)
+        for party in parties:
+            if party.settled or party.tries:
+                await store.PARTIES.save(unit, party.ask_again())
+        for task in await store.tasks_of(unit, case.id):
+            if task.lead:
+                await self._rework(unit, reopened, task.send_back(limit))
+        self.chain.set_clock(unit, reopened)
+        steps.append(step("reopen", {"due": day(limit.due_at)}, told_parties=True))
+        to = [(case.centre, "dispatcher")]
+        unit.emit(telling.notice("cases.reopened", reopened, case.id, reopened.round, to, due=day(limit.due_at)))
+        return reopened
+
+    def _tell(self, case: CaseFile, task: Task, template: str, post: str) -> Event:
+        to = [(task.department, post)]
+        return telling.notice(
+            template, case, task.id, task.round, to, due=day(task.due_at), days=str(task.limit_amount)
+        )
+
+
+def _same_line(division: str, county: str) -> bool:
+    """Whether a department belongs to the county, to something in it, or to a level above it."""
+    return division.startswith(county) or county.startswith(division)

@@ -1,0 +1,331 @@
+"""The front: registration, parties, the decision on acceptance, classification."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+from hetao.cases.v1 import events_pb2
+from kit.clock import business_date
+from kit.errors import FailedPrecondition, InvalidArgument, PermissionDenied
+from kit.identifiers import is_credit_code, is_phone, is_resident_id
+from kit.ids import uuid7
+from kit.sealing import canonical
+from kit.unit import Unit
+from services.cases import model
+from services.cases.model import CaseFile, Centre, Classification, Party
+from services.cases.service import telling
+from services.cases.service.chain import CASE_CLOCK, Chain, both, day, days_before, step
+from services.cases.store import cases as store
+from services.cases.store.cases import Step
+
+#: How far a phone's clock may run ahead.
+CLOCK_SKEW = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class NewParty:
+    """A party as it was given. `field`: where in the request, for errors."""
+
+    role: str
+    type: str
+    name: str
+    id_number: str
+    phone: str
+    field: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewCase:
+    """A matter as it was given."""
+
+    kind: str
+    source: str
+    division: str
+    title: str
+    description: str
+    place: str
+    occurred_at: datetime | None
+    media_ids: Sequence[str]
+    parties: Sequence[NewParty] = ()
+    classification: Classification = field(default_factory=Classification)
+    accept: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """What came of a registration. `pins`: in the order of the parties. `duplicates`: id, code, state, registered_at."""
+
+    case: CaseFile
+    parties: Sequence[Party]
+    pins: Sequence[str]
+    duplicates: Sequence[asyncpg.Record]
+
+
+class Intake:
+    def __init__(self, chain: Chain):
+        self.chain = chain
+
+    async def create(self, unit: Unit, new: NewCase) -> Registered:
+        """InvalidArgument for a division that does not exist, an unknown category, a time in the future, a wrong number of a party."""
+        words = self.chain.words
+        if not unit.principal.covers(new.division):
+            raise PermissionDenied("DIVISION_FOREIGN", field="division", division=new.division)
+        if new.accept and not unit.principal.may("cases.cases.accept"):
+            raise PermissionDenied("PERMISSION_MISSING", permission="cases.cases.accept")
+        if new.occurred_at and new.occurred_at > unit.now + CLOCK_SKEW:
+            raise InvalidArgument("TIME_IN_FUTURE", field="occurred_at")
+        centre = await self._centre(unit, new.division)
+        case = await self._case(unit, new, centre)
+        kind = words.kinds.get(new.kind, unit.today, field="kind")
+        steps = [
+            step(
+                "register",
+                {
+                    "centre": centre.name,
+                    **both("kind", kind),
+                    **self.chain.named("source", new.source),
+                },
+                told_parties=True,
+            )
+        ]
+        case = self._classified(unit, case, new.classification, steps)
+        if new.accept:
+            case = self._accepted(case, unit.now, steps)
+        parties, pins = self._parties(unit, case.id, new.parties, [])
+        await store.CASES.add(unit, case)
+        if parties:
+            await store.PARTIES.add_all(unit, parties)
+        since = days_before(unit.now, words.parameters(unit.today).duplicate_days)
+        duplicates = await store.register(unit, case, steps, self._pairs(unit, new.parties), since)
+        self.chain.set_clock(unit, case)
+        unit.emit(telling.case_changed(case, "accept" if new.accept else "register", self.chain.runtime.epoch))
+        return Registered(case, parties, pins, duplicates)
+
+    async def from_handover(
+        self,
+        unit: Unit,
+        new: NewCase,
+        *,
+        centre: str,
+        handover_id: UUID,
+        report_id: UUID,
+        reporter: str,
+        history: Sequence[Step],
+    ) -> CaseFile:
+        """The case of a grid's hand-over: once, at the centre that it was handed to. The report's history opens its timeline."""
+        found = (await self.chain.centres(unit)).get(centre) or await self.chain.centre_for(unit, new.division)
+        if found is None:
+            raise InvalidArgument("DIVISION_UNKNOWN", field="division", division=new.division)
+        case = await self._case(unit, new, found, handover_id=handover_id, report_id=report_id, reporter=reporter)
+        steps = [*history, step("hand over", {"centre": found.name})]
+        case = self._classified(unit, case, new.classification, steps)
+        await store.CASES.add(unit, case)
+        await store.add_steps(unit, case.id, steps)
+        self.chain.set_clock(unit, case)
+        unit.emit(
+            telling.case_changed(case, "register", self.chain.runtime.epoch),
+            telling.notice(
+                "cases.registered", case, case.id, case.round, [(found.id, "dispatcher")], due=day(case.due_at)
+            ),
+        )
+        return case
+
+    async def add_party(self, unit: Unit, case_id: UUID, new: NewParty, etag: str) -> tuple[CaseFile, Party, str]:
+        """The case, the party and its PIN."""
+        case = await self.chain.own(unit, case_id, etag)
+        if not case.running:
+            raise FailedPrecondition("MOVE_NOT_ALLOWED", state=case.state, action="add party")
+        present = await store.parties_of(unit, case.id)
+        if len(present) >= 20:
+            raise FailedPrecondition("PARTIES_FULL", most=20)
+        given = [self._given(unit, party) for party in present]
+        parties, pins = self._parties(unit, case.id, [new], present)
+        await store.PARTIES.add_all(unit, parties)
+        new_pairs = set(self._pairs(unit, [*given, new])) - set(self._pairs(unit, given))
+        if new_pairs:
+            await store.add_pairs(unit, case.id, sorted(new_pairs))
+        case = await self.chain.save(unit, case, "attach", step("add party", self.chain.named("role", new.role)))
+        return case, parties[0], pins[0]
+
+    # -- the decision -----------------------------------------------------------------------------------------------------
+
+    async def accept(self, unit: Unit, case_id: UUID, classification: Classification, etag: str) -> CaseFile:
+        case = await self.chain.own(unit, case_id, etag)
+        steps: list[Step] = []
+        case = self._accepted(self._classified(unit, case, classification, steps), unit.now, steps)
+        self.chain.set_clock(unit, case)
+        self._answer(unit, case, events_pb2.HANDOVER_ANSWER_ACCEPTED)
+        return await self.chain.save(unit, case, "accept", *steps)
+
+    async def refuse(self, unit: Unit, case_id: UUID, ground: str, channel: str, etag: str) -> CaseFile:
+        word = self.chain.words.grounds.get(ground, unit.today, field="ground")
+        case = (await self.chain.own(unit, case_id, etag)).refuse(ground, channel, unit.now)
+        unit.cancel(CASE_CLOCK, case.id)
+        self._answer(unit, case, events_pb2.HANDOVER_ANSWER_REFUSED, ground)
+        said = step("refuse", {**both("ground", word), "channel": channel}, told_parties=True)
+        return await self.chain.save(unit, case, "refuse", said)
+
+    async def transfer(self, unit: Unit, case_id: UUID, number: str, note: str, etag: str) -> CaseFile:
+        case = (await self.chain.own(unit, case_id, etag)).transfer(number, unit.now)
+        unit.cancel(CASE_CLOCK, case.id)
+        self._answer(unit, case, events_pb2.HANDOVER_ANSWER_TRANSFERRED, number)
+        said = step("transfer", {"number": number}, told_parties=True, note=self.chain.seal_note(unit, case.id, note))
+        return await self.chain.save(unit, case, "transfer", said)
+
+    async def classify(self, unit: Unit, case_id: UUID, said: Classification, etag: str) -> CaseFile:
+        """A new complexity gives an accepted case the limit that belongs to it, counted from its acceptance; not after a reopening."""
+        before = await self.chain.own(unit, case_id, etag)
+        steps: list[Step] = []
+        case = self._classified(unit, before, said, steps)
+        if case.accepted_at and not case.reopened_count:
+            kind = self.chain.words.kinds.get(case.kind, unit.today)
+            limit = self.chain.limit(kind.rule(case.complexity), case.accepted_at)
+            if limit.rule != case.limit_rule:
+                case = case.relimited(limit)
+                self.chain.set_clock(unit, case)
+        return await self.chain.save(unit, case, "classify", *steps)
+
+    # -- inside -----------------------------------------------------------------------------------------------------------
+
+    async def _centre(self, unit: Unit, division: str) -> Centre:
+        """The caller's own centre where its area holds the division, otherwise the one that the coverage table names."""
+        responsible = await self.chain.centre_for(unit, division)
+        if responsible is None:
+            raise InvalidArgument("DIVISION_UNKNOWN", field="division", division=division)
+        own = (await self.chain.centres(unit)).get(unit.principal.department)
+        return own if own and division.startswith(own.division) else responsible
+
+    async def _case(
+        self,
+        unit: Unit,
+        new: NewCase,
+        centre: Centre,
+        handover_id: UUID | None = None,
+        report_id: UUID | None = None,
+        reporter: str = "",
+    ) -> CaseFile:
+        case_id = uuid7(int(unit.now.timestamp() * 1000))
+        county, township = new.division[:6], new.division[:9] if len(new.division) > 6 else ""
+        content = {"title": new.title, "description": new.description, "place": new.place}
+        limit = self.chain.limit("cases.accept", unit.now)
+        return CaseFile(
+            id=case_id,
+            code=model.case_code(county, unit.today, await self.chain.number(unit)),
+            kind=new.kind,
+            source=new.source,
+            state=model.REGISTERED,
+            division=new.division,
+            county=county,
+            township=township,
+            community=new.division if len(new.division) == 12 else "",
+            centre=centre.id,
+            content=self.chain.seal_content(unit, case_id, content),
+            registered_by=unit.principal.account if handover_id is None else "",
+            registered_at=unit.now,
+            limit_rule=limit.rule,
+            limit_version=limit.version,
+            limit_amount=limit.amount,
+            limit_from=limit.start,
+            due_at=limit.due_at,
+            media_ids=list(new.media_ids),
+            occurred_at=new.occurred_at,
+            handover_id=handover_id,
+            report_id=report_id,
+            reporter=reporter,
+        )
+
+    def _classified(self, unit: Unit, case: CaseFile, said: Classification, steps: list[Step]) -> CaseFile:
+        if said == Classification():
+            return case
+        categories = self.chain.words.categories
+        category = categories.get(said.category, unit.today, field="classification.category") if said.category else None
+        classified = case.classify(said, category)
+        if category:
+            steps.append(step("classify", both("category", category)))
+        return classified
+
+    def _accepted(self, case: CaseFile, at: datetime, steps: list[Step]) -> CaseFile:
+        kind = self.chain.words.kinds.get(case.kind, business_date(at))
+        limit = self.chain.limit(kind.rule(case.complexity), at)
+        steps.append(step("accept", {"due": day(limit.due_at)}, told_parties=True))
+        return case.accept(at, limit)
+
+    def _answer(self, unit: Unit, case: CaseFile, answer: int, reason: str = "") -> None:
+        """The grid learns what became of its hand-over."""
+        if case.handover_id:
+            unit.emit(telling.handover_answered(case, answer, reason, unit.principal.account, unit.now))
+
+    # -- parties ----------------------------------------------------------------------------------------------------------
+
+    def _parties(
+        self, unit: Unit, case_id: UUID, new: Sequence[NewParty], present: Sequence[Party]
+    ) -> tuple[list[Party], list[str]]:
+        """Rows and PINs. Each PIN differs from the others of the case, since it tells the parties apart."""
+        taken = {party.pin for party in present}
+        numbers = {self._given(unit, party).id_number for party in present} - {""}
+        parties: list[Party] = []
+        pins: list[str] = []
+        for one in new:
+            identity = self._checked(one)
+            if identity["id_number"] and identity["id_number"] in numbers:
+                raise InvalidArgument("PARTY_TWICE", field=f"{one.field}.id_number")
+            numbers |= {identity["id_number"]} - {""}
+            pin, digest = self._pin(unit, case_id, taken)
+            taken.add(digest)
+            party_id = uuid7(int(unit.now.timestamp() * 1000) + len(present) + len(parties))
+            sealed = unit.seal("cases.party", party_id, orjson.dumps(identity).decode())
+            parties.append(Party(party_id, case_id, one.role, one.type, sealed, digest))
+            pins.append(pin)
+        return parties, pins
+
+    def _checked(self, one: NewParty) -> dict[str, str]:
+        """Name, number and telephone in the form that is kept; InvalidArgument where they are wrong."""
+        number = one.id_number.upper()
+        if number and not (is_resident_id(number) if one.type == "natural_person" else is_credit_code(number)):
+            raise InvalidArgument("ID_NUMBER_INVALID", field=f"{one.field}.id_number")
+        phone = canonical(one.phone)
+        if phone and not is_phone(phone):
+            raise InvalidArgument("PHONE_INVALID", field=f"{one.field}.phone")
+        return {"name": one.name.strip(), "id_number": number, "phone": phone}
+
+    def _given(self, unit: Unit, party: Party) -> NewParty:
+        identity = orjson.loads(unit.open("cases.party", party.id, party.identity))
+        return NewParty(party.role, party.type, identity["name"], identity["id_number"], identity["phone"], "")
+
+    def _pin(self, unit: Unit, case_id: UUID, taken: set[bytes]) -> tuple[str, bytes]:
+        while True:
+            pin = f"{secrets.randbelow(1_000_000):06d}"
+            digest = unit.index("cases.pin", pin_text(case_id, pin))
+            if digest not in taken:
+                return pin, digest
+
+    def _pairs(self, unit: Unit, parties: Sequence[NewParty]) -> list[bytes]:
+        """Blind indexes of every two parties, the same whichever comes first: by their names, and by their numbers where both have one."""
+        keys: list[bytes] = []
+        for n, one in enumerate(parties):
+            for other in parties[n + 1 :]:
+                keys.append(_pair(unit, one.name, other.name))
+                if one.id_number and other.id_number:
+                    keys.append(_pair(unit, one.id_number, other.id_number))
+        return keys
+
+
+def _pair(unit: Unit, one: str, other: str) -> bytes:
+    first, second = sorted((canonical(one), canonical(other)))
+    return unit.index("cases.pair", f"{len(first)}x{first}x{second}")
+
+
+def pin_text(case_id: UUID, pin: str) -> str:
+    """What a PIN's keyed hash is made of; it is bound to its case.
+
+    A million possible PINs are tried in a moment whatever one hash costs, so a slow hash would protect nobody and make the look-up an easy
+    target. What protects them: the key, which does not lie in the database, and the look-up's lock after a few tries.
+    """
+    return f"{case_id}x{pin}"

@@ -1,0 +1,87 @@
+"""A party's own look at its case, by the code and the PIN of its receipt."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import orjson
+
+from kit.errors import PermissionDenied, Refused, ResourceExhausted
+from kit.unit import Unit
+from services.cases import model
+from services.cases.model import CaseFile, Party
+from services.cases.service.chain import Chain, day
+from services.cases.service.intake import pin_text
+from services.cases.service.reading import Reading, masked
+from services.cases.store import cases as store
+
+#: Guards of codes that nobody asked for in this time are dropped.
+GUARDS_KEPT = timedelta(days=2)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What concerns one party. `steps`: when, and the sentence in Chinese and English."""
+
+    case: CaseFile
+    party: Party
+    name: str
+    centre_name: str
+    departments: Sequence[str]
+    stage: tuple[str, str]
+    steps: Sequence[tuple[datetime, str, str]]
+
+
+class ProgressLookup:
+    def __init__(self, chain: Chain, reading: Reading):
+        self.chain, self.reading = chain, reading
+
+    async def look_up(self, unit: Unit, typed: str, pin: str) -> Progress:
+        """PermissionDenied(CODE_OR_PIN_WRONG), the same for a wrong PIN and for a code that does not exist; ResourceExhausted(LOOKUP_LOCKED).
+
+        The try is counted before the PIN is looked at, also for codes without a case: the answers do not tell which codes exist, and tries at the
+        same time are counted one by one.
+        """
+        parameters = self.chain.words.parameters(unit.today)
+        code = model.read_code(typed)
+        if code is None:  # no receipt carries it: its check digit is wrong
+            raise PermissionDenied("CODE_OR_PIN_WRONG")
+        guard = await store.count_try(unit, code, unit.now)
+        if guard["locked_until"] and guard["locked_until"] > unit.now:
+            raise ResourceExhausted("LOOKUP_LOCKED", until=guard["locked_until"].isoformat())
+        case = await store.case_by_code(unit, code)
+        party = await self._party(unit, case, pin)
+        if case is None or party is None:
+            if guard["failures"] >= parameters.pin_tries:
+                minutes = parameters.pin_locks[min(guard["locks"], len(parameters.pin_locks) - 1)]
+                await store.lock_code(unit, code, unit.now + timedelta(minutes=minutes))
+            raise Refused(PermissionDenied("CODE_OR_PIN_WRONG"))
+        await store.forget_tries(unit, code, unit.now - GUARDS_KEPT)
+        return await self._progress(unit, case, party)
+
+    async def _party(self, unit: Unit, case: CaseFile | None, pin: str) -> Party | None:
+        """The party whose PIN it is. Every party is compared, whichever matches."""
+        if case is None:
+            return None
+        digests = unit.runtime.keys.indexes("cases.pin", pin_text(case.id, pin))
+        found = None
+        for party in await store.parties_of(unit, case.id):
+            if any(hmac.compare_digest(party.pin, digest) for digest in digests):
+                found = party
+        return found
+
+    async def _progress(self, unit: Unit, case: CaseFile, party: Party) -> Progress:
+        tasks = await store.tasks_of(unit, case.id)
+        rows = await store.timeline(unit, case.id, 0, 200, parties_only=True)
+        steps = [(row["at"], *self.reading.sentence(row["what"], row["params"])) for row in rows]
+        texts = self.chain.runtime.texts
+        stage = texts.of(
+            f"progress.{case.state}", {"due": day(case.due_at), "channel": case.channel, "number": case.transferred_to}
+        )
+        identity = orjson.loads(unit.open("cases.party", party.id, party.identity))
+        centre = (await self.chain.centres(unit))[case.centre]
+        departments = [task.department_name for task in tasks]
+        return Progress(case, party, masked(party, identity)["name"], centre.name, departments, stage, steps)

@@ -1,0 +1,183 @@
+"""What callers see: cases with their parts, lists, the timeline, disclosures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from kit.errors import InvalidArgument, NotFound, PermissionDenied
+from kit.identity import Principal
+from kit.ids import uuid7
+from kit.masking import mask_id_number, mask_name, mask_phone
+from kit.paging import FIRST_ID, FIRST_MOMENT, LAST_ID, Page
+from kit.unit import Unit
+from services.cases.model import CaseFile, Centre, Party, Task
+from services.cases.service.chain import Chain, step
+from services.cases.store import cases as store
+from services.cases.store.cases import FULL, Disclosure, view
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A case as one caller sees it. `full`: with its content; otherwise parties and tasks are empty and stay so."""
+
+    case: CaseFile
+    centre: Centre
+    full: bool
+    content: dict[str, str]
+    outcome_note: str
+    parties: Sequence[tuple[Party, dict[str, str]]]
+    tasks: Sequence[tuple[Task, str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a timeline."""
+
+    at: datetime
+    what: str
+    zh: str
+    en: str
+    actor: str
+    note: str
+
+
+class Reading:
+    def __init__(self, chain: Chain):
+        self.chain = chain
+
+    async def get(self, unit: Unit, id_or_code: str) -> Whole:
+        return await self.whole(unit, await store.case_of(unit, id_or_code))
+
+    async def whole(self, unit: Unit, case: CaseFile) -> Whole:
+        """The case with its parties, masked, and its tasks."""
+        if view(unit.principal, case) != FULL:
+            return await self.alone(unit, case)
+        parties = await store.parties_of(unit, case.id)
+        tasks = await store.tasks_of(unit, case.id)
+        return Whole(
+            case,
+            (await self.chain.centres(unit))[case.centre],
+            True,
+            self.chain.open_content(unit, case),
+            self.chain.open_note(unit, case.id, case.outcome_note),
+            [(party, masked(party, self.identity(unit, party))) for party in parties],
+            [self.opened(unit, task) for task in tasks],
+        )
+
+    async def alone(self, unit: Unit, case: CaseFile) -> Whole:
+        """The case without its parts, as lists show it."""
+        full = view(unit.principal, case) == FULL
+        centre = (await self.chain.centres(unit))[case.centre]
+        return Whole(case, centre, full, self.chain.open_content(unit, case) if full else {}, "", (), ())
+
+    async def page(
+        self, unit: Unit, request: Any, state: str, kind: str, division: str, centre: str
+    ) -> tuple[list[Whole], str]:
+        """A page of cases and the token of the next."""
+        scope = list_scope(unit.principal, division, centre)
+        page = Page.of(unit, request)
+        (before,) = page.after or (LAST_ID,)
+        rows, token = page.cut(
+            await store.page_of_cases(unit, scope, state, kind, before, page.limit), key=lambda case: (case.id,)
+        )
+        return [await self.alone(unit, case) for case in rows], token
+
+    async def tasks(self, unit: Unit, request: Any, state: str) -> tuple[list[tuple[Task, str, str]], str]:
+        """The tasks of the caller's own department."""
+        page = Page.of(unit, request)
+        after: Any = page.after or (FIRST_MOMENT, FIRST_ID)
+        found = await store.page_of_tasks(unit, unit.principal.department, state, after, page.limit)
+        rows, token = page.cut(found, key=lambda task: (task.due_at, task.id))
+        return [self.opened(unit, task) for task in rows], token
+
+    async def timeline(self, unit: Unit, case_id: UUID, request: Any) -> tuple[list[Entry], str]:
+        """NotFound also for those who may know the stage alone: a timeline tells more."""
+        case = await store.CASES.get(unit, case_id)
+        if view(unit.principal, case) != FULL:
+            raise NotFound("NOT_FOUND", resource="case_file")
+        page = Page.of(unit, request)
+        (after,) = page.after or (0,)
+        rows, token = page.cut(await store.timeline(unit, case.id, after, page.limit), key=lambda row: (row["id"],))
+        return [self.entry(unit, case.id, row) for row in rows], token
+
+    async def reveal(self, unit: Unit, case_id: UUID, party_id: UUID, reason: str) -> tuple[Party, dict[str, str]]:
+        """A party unmasked, for the responsible centre and the departments that work on the case. The reason stands in the audit."""
+        case = await store.CASES.get(unit, case_id)
+        if unit.principal.department not in (case.centre, *case.departments):
+            raise PermissionDenied("CENTRE_NOT_RESPONSIBLE")
+        party = next((one for one in await store.parties_of(unit, case.id) if one.id == party_id), None)
+        if party is None:
+            raise NotFound("NOT_FOUND", resource="party", field="party_id")
+        unit.note(purpose=reason)
+        made = uuid7(int(unit.now.timestamp() * 1000))
+        await store.DISCLOSURES.add(unit, Disclosure(made, case.id, party.id, unit.principal.account, unit.now))
+        await store.add_steps(unit, case.id, [step("reveal", self.chain.named("role", party.role))])
+        return party, self.identity(unit, party)
+
+    # -- opening ----------------------------------------------------------------------------------------------------------
+
+    def identity(self, unit: Unit, party: Party) -> dict[str, str]:
+        identity: dict[str, str] = orjson.loads(unit.open("cases.party", party.id, party.identity))
+        return identity
+
+    def opened(self, unit: Unit, task: Task) -> tuple[Task, str, str]:
+        """A task with its demand and its result."""
+        demand, result = (unit.open("cases.task", task.id, text) if text else "" for text in (task.demand, task.result))
+        return task, demand, result
+
+    def entry(self, unit: Unit, case_id: UUID, row: Any) -> Entry:
+        zh, en = self.sentence(row["what"], row["params"])
+        return Entry(row["at"], row["what"], zh, en, row["actor"], self.chain.open_note(unit, case_id, row["note"]))
+
+    def sentence(self, what: str, params: str) -> tuple[str, str]:
+        """A step as people read it, Chinese and English. What the grid did before comes as a sentence of its own."""
+        values: dict[str, str] = orjson.loads(params)
+        return self.chain.runtime.texts.of(f"timeline.{what}", values)
+
+
+def masked(party: Party, identity: dict[str, str]) -> dict[str, str]:
+    """A party as answers show it. The name of an organisation is public."""
+    name = identity["name"]
+    return {
+        "name": mask_name(name) if party.type == "natural_person" else name,
+        "id_number": mask_id_number(identity["id_number"]),
+        "phone": mask_phone(identity["phone"]),
+    }
+
+
+def list_scope(principal: Principal, division: str, centre: str) -> tuple[str, str]:
+    """The one scope that a list keeps to: a column and its value.
+
+    Filters narrow what the caller's post covers and never widen it: NotFound for a division or a centre that it does not cover.
+    """
+    if division and not principal.covers(division) and not principal.system:
+        raise NotFound("NOT_FOUND", field="division", resource="division")
+    if principal.may("cases.scope.division"):
+        if centre:
+            return "centre", centre
+        if not division and principal.may("cases.scope.centre"):
+            return "centre", principal.department
+        return _place(division or _only(principal.divisions))
+    if principal.may("cases.scope.centre"):
+        if centre not in ("", principal.department):
+            raise NotFound("NOT_FOUND", field="centre", resource="centre")
+        return "centre", principal.department
+    if principal.may("cases.scope.department"):
+        return "department", principal.department
+    return "reporter", principal.account
+
+
+def _only(divisions: Sequence[str]) -> str:
+    if len(divisions) != 1:
+        raise InvalidArgument("DIVISION_NEEDED", field="division")
+    return divisions[0]
+
+
+def _place(division: str) -> tuple[str, str]:
+    return {4: "city", 6: "county", 9: "township", 12: "community"}[len(division)], division

@@ -1,0 +1,95 @@
+"""What the service tells others: a case's public state, the answer to a hand-over, who should be told what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID, uuid5
+
+from hetao.cases.v1 import events_pb2, types_pb2
+from hetao.common.v1 import notice_pb2
+from kit.events import Event
+from kit.proto import number_of, stamp
+from services.cases.model import CaseFile
+
+#: Namespace of the intent ids: the same intent has the same id however often it is told.
+INTENTS = UUID("4b1d3f0c-7d0b-5c39-9a53-0d8f6c9a7e21")
+
+
+def case_changed(case: CaseFile, what: str, epoch: int) -> Event:
+    """The case after the change: whoever keeps the newest (epoch, version) per id has the truth."""
+    message = events_pb2.CaseChanged(
+        case_id=str(case.id),
+        epoch=epoch,
+        version=case.version,
+        what=what,
+        code=case.code,
+        kind=number_of(types_pb2.Kind, case.kind),
+        category=case.category,
+        state=number_of(types_pb2.CaseState, case.state),
+        source=number_of(types_pb2.Source, case.source),
+        division=case.division,
+        county=case.county,
+        township=case.township,
+        community=case.community,
+        centre=case.centre,
+        restricted=case.restricted,
+        outcome=number_of(types_pb2.Outcome, case.outcome),
+        counts_concluded=case.counts_concluded,
+        counts_resolved=case.counts_resolved,
+        registered_at=stamp(case.registered_at),
+        accepted_at=stamp(case.accepted_at),
+        concluded_at=stamp(case.concluded_at),
+        resolved_at=stamp(case.resolved_at),
+        closed_at=stamp(case.closed_at),
+        reopened_at=stamp(case.reopened_at),
+        reopened_count=case.reopened_count,
+        due_at=stamp(case.due_at if case.accepted_at else None),
+        overdue_since=stamp(case.overdue_since),
+        report_id=str(case.report_id or ""),
+        handover_id=str(case.handover_id or ""),
+    )
+    return Event(case.id, message, case.division)
+
+
+def handover_answered(case: CaseFile, answer: int, reason: str, by: str, at: datetime) -> Event:
+    """What the centre decided on a grid's hand-over."""
+    message = events_pb2.HandoverAnswered(
+        handover_id=str(case.handover_id),
+        report_id=str(case.report_id or ""),
+        answer=answer,  # type: ignore[arg-type]
+        reason=reason,
+        case_id=str(case.id),
+        case_code=case.code,
+        centre=case.centre,
+        answered_by=by,
+        answered_at=stamp(at),
+    )
+    return Event(case.id, message, case.division)
+
+
+def notice(
+    template: str,
+    case: CaseFile,
+    about: UUID,
+    round_: int,
+    to: Sequence[tuple[str, str]],
+    *,
+    urgent: bool = False,
+    **variables: str,
+) -> Event:
+    """Somebody should be told. `about` and `round_`: what it is about and which of its limits, so that each intent is told once.
+
+    `to`: (department id, post kind). Variables are codes, dates and numbers, never names of persons.
+    """
+    values = {"code": case.code, **variables}
+    message = notice_pb2.NoticeRequested(
+        intent_id=str(uuid5(INTENTS, f"{template}:{about}:{round_}")),
+        template=template,
+        recipients=[notice_pb2.Recipient(department_id=department, post=post) for department, post in to],
+        variables=[notice_pb2.Variable(name=name, value=value) for name, value in values.items()],
+        urgency=notice_pb2.URGENCY_URGENT if urgent else notice_pb2.URGENCY_NORMAL,
+        subject=f"cases/{case.id}",
+        division=case.division,
+    )
+    return Event(case.id, message, case.division)

@@ -1,0 +1,144 @@
+"""The words and parameters of the chain, as versioned data: data/dictionaries and data/rules/cases.toml.
+
+A word keeps all its versions; what a matter is given is the one in force on the day.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from kit.errors import InvalidArgument
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Word:
+    """A code with its names."""
+
+    code: str
+    zh: str
+    en: str
+    version: str
+    effective_from: date
+    source: str = ""
+    confidence: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind(Word):
+    """A kind of matter. `limit`: rule name, to which the complexity is added where `by_complexity`; `rate`: counts in 化解率."""
+
+    limit: str
+    by_complexity: bool = False
+    parties: int = 0
+    classified: bool = False
+    rate: bool = False
+
+    def rule(self, complexity: str) -> str:
+        """The name of the rule that limits the handling; a matter that was not assessed counts as general."""
+        return f"{self.limit}.{complexity or 'general'}" if self.by_complexity else self.limit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Category(Word):
+    restricted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome(Word):
+    counts_concluded: bool
+    counts_resolved: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk(Word):
+    mode: str
+    levels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameters:
+    """See data/rules/cases.toml."""
+
+    version: str
+    effective_from: date
+    remind_left: float
+    director_after: int
+    duplicate_days: int
+    follow_up_tries: int
+    pin_tries: int
+    pin_locks: tuple[int, ...]
+    source: str = ""
+    confidence: str = ""
+
+
+W = TypeVar("W", bound=Word)
+V = TypeVar("V", bound="Word | Parameters")
+
+
+class Dictionary(Generic[W]):
+    """All versions of one list of words."""
+
+    def __init__(self, name: str, words: Iterable[W]):
+        self.name = name
+        self._words: dict[str, list[W]] = {}
+        for word in sorted(words, key=lambda w: w.effective_from):
+            self._words.setdefault(word.code, []).append(word)
+
+    def find(self, code: str, on: date) -> W | None:
+        return _in_force(self._words.get(code, []), on)
+
+    def get(self, code: str, on: date, *, field: str = "") -> W:
+        """The word in force on a day. InvalidArgument(CODE_UNKNOWN) at `field` if there is none."""
+        word = self.find(code, on)
+        if word is None:
+            raise InvalidArgument("CODE_UNKNOWN", field=field, dictionary=self.name, code=code)
+        return word
+
+    def on(self, day: date) -> list[W]:
+        """Every word in force on a day, in the order of the file."""
+        found = (_in_force(versions, day) for versions in self._words.values())
+        return [word for word in found if word is not None]
+
+
+class Words:
+    """Everything that the case chain takes from data files."""
+
+    def __init__(self, data: Path):
+        def words(name: str, of: type[W]) -> Dictionary[W]:
+            table = tomllib.loads((data / "dictionaries" / f"{name}.toml").read_text("utf-8"))
+            return Dictionary(name, (_made(of, row) for row in table["entries"]))
+
+        self.kinds = words("kinds", Kind)
+        self.categories = words("categories", Category)
+        self.outcomes = words("outcomes", Outcome)
+        self.grounds = words("grounds", Word)
+        self.desks = words("desks", Desk)
+        self.states = words("case_states", Word)
+        rules = tomllib.loads((data / "rules" / "cases.toml").read_text("utf-8"))
+        self._parameters = sorted(
+            (_made(Parameters, row) for row in rules["parameters"]), key=lambda p: p.effective_from
+        )
+
+    def parameters(self, on: date) -> Parameters:
+        found = _in_force(self._parameters, on)
+        if found is None:
+            raise LookupError(f"no parameters of the case chain in force on {on}")
+        return found
+
+
+def _in_force(versions: list[V], on: date) -> V | None:
+    for version in reversed(versions):
+        if version.effective_from <= on:
+            return version
+    return None
+
+
+def _made(of: type[V], row: Mapping[str, Any]) -> V:
+    """A row of a file as an object; TypeError names what is missing or unknown."""
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
+    return of(**values)
