@@ -1,0 +1,54 @@
+# Hetao 河套. `make run` and `make test` set up all they need in .venv: Python 3.11 or later and make are enough.
+
+PYTHON ?= python3
+BIN := .venv/bin
+#: Processes that run the tests.
+JOBS ?= 2
+PYTEST := $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-unit test-contract test-conformance test-functional test-fault lint format proto bench lock venv venv-dev clean
+
+help: ## 本页 · this page
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-18s %s\n' "$$name" "$$text"; done
+
+run: venv ## 启动平台（一个进程，内嵌数据库）· start the platform in one process, with its own database
+	@exec $(BIN)/hetao serve --target=all
+
+test: venv-dev ## 全部测试 · all tests
+	$(PYTEST) -n $(JOBS) --dist loadgroup $(ARGS) tests/unit tests/contract tests/conformance tests/functional tests/fault
+
+test-unit test-contract test-conformance test-functional test-fault: test-%: venv-dev
+	$(PYTEST) -n $(JOBS) --dist loadgroup $(ARGS) tests/$*
+
+lint: venv-dev ## 代码检查 · ruff, mypy, import-linter, buf, drift of generated code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python proto/generate.py --check
+
+format: venv-dev ## 排版 · format the code
+	$(BIN)/ruff check --fix --quiet .
+	$(BIN)/ruff format .
+
+proto: venv-dev ## 由 proto/ 生成 gen/ · make gen/ from proto/
+	$(BIN)/python proto/generate.py
+
+bench: venv-dev ## 性能数字 · the figures of tests/load
+	$(BIN)/python -m tests.load $(ARGS)
+
+# The locks hold digests of every file of a release, so they serve any platform and Python from 3.11 that the packages have wheels for;
+# they are tested on Linux x86_64.
+lock: ## 更新锁文件 · bring the lock files up to date
+	@$(PYTHON) -m venv build/lock && build/lock/bin/pip install --quiet uv
+	build/lock/bin/uv pip compile $(LOCK) --group build -o requirements.lock
+	build/lock/bin/uv pip compile $(LOCK) --group build --group dev -c requirements.lock -o requirements-dev.lock
+LOCK = pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header $(UPGRADE)
+
+venv venv-dev:
+	@command -v $(PYTHON) > /dev/null || { echo "错误：找不到 $(PYTHON)，需要 Python 3.11 或更高版本"; echo "error: $(PYTHON) not found; Python 3.11 or later is needed"; exit 1; }
+	@$(PYTHON) bootstrap.py requirements$(if $(filter venv-dev,$@),-dev,).lock
+
+clean: ## 删除 .venv 与构建产物，保留 var/ 中的数据 · remove .venv and what was built; data in var/ stays
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
