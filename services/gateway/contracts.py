@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import pkgutil
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 
 from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
-import hetao
 from kit.config import CHECKOUT
 
 #: Served by every service alike; the request names the one that is meant.
@@ -22,8 +21,9 @@ DESCRIPTORS: Path = CHECKOUT / "gen" / "descriptors.binpb"
 @cache
 def files() -> tuple[FileDescriptor, ...]:
     """Every contract file, by name."""
-    names = sorted(m.name for m in pkgutil.walk_packages(hetao.__path__, "hetao.") if m.name.endswith("_pb2"))
-    return tuple(import_module(name).DESCRIPTOR for name in names)
+    compiled = FileDescriptorSet.FromString(DESCRIPTORS.read_bytes())
+    names = sorted(file.name for file in compiled.file if file.name.startswith("hetao/"))
+    return tuple(import_module(name.removesuffix(".proto").replace("/", ".") + "_pb2").DESCRIPTOR for name in names)
 
 
 @cache

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from os import SEEK_END
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any, Final
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
+from starlette.datastructures import Headers
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from kit.blobs import Blobs, Photo
@@ -51,27 +53,21 @@ def router(runtime: Runtime, blobs: Blobs) -> APIRouter:
             raise PermissionDenied("PERMISSION_MISSING", permission=permission)
         return caller
 
-    async def limited(request: Request, most: int) -> AsyncGenerator[bytes, None]:
-        """The body as it comes in, until it is too large."""
-        size = 0
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > most:
-                raise problem(413, "BODY_TOO_LARGE", runtime.texts, limit=limit)
-            yield chunk
-
     async def receive(request: Request) -> IO[bytes]:
-        """The uploaded file, at its beginning."""
+        """The uploaded file, at its beginning. Whoever takes it closes it."""
         is_form = request.headers.get("content-type", "").lower().startswith("multipart/form-data")
         most = limit + FORM if is_form else limit
         declared = request.headers.get("content-length", "")
-        if declared.isdigit() and int(declared) > most:
-            raise problem(413, "BODY_TOO_LARGE", runtime.texts, limit=limit)
-        if is_form:
-            return await _form_file(request, limited(request, most), limit, runtime)
-        file: IO[bytes] = SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115 - the caller closes it
-        async for chunk in limited(request, most):
-            file.write(chunk)
+        try:
+            if declared.isdigit() and int(declared) > most:
+                raise _TooLarge("declared")
+            stream = _limited(request, most)
+            file = await (_form_file(request.headers, stream) if is_form else _raw_file(stream))
+            if file.seek(0, SEEK_END) > limit:
+                file.close()
+                raise _TooLarge("file")
+        except _TooLarge:
+            raise problem(413, "BODY_TOO_LARGE", runtime.texts, limit=limit) from None
         file.seek(0)
         return file
 
@@ -101,17 +97,42 @@ def router(runtime: Runtime, blobs: Blobs) -> APIRouter:
     return routes
 
 
-async def _form_file(request: Request, stream: AsyncGenerator[bytes, None], limit: int, runtime: Runtime) -> IO[bytes]:
+class _TooLarge(MultiPartException):
+    """The parser of forms closes its files when it meets an error of its own kind."""
+
+
+async def _limited(request: Request, most: int) -> AsyncGenerator[bytes, None]:
+    """The body as it comes in, until it is too large."""
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > most:
+            raise _TooLarge("body")
+        yield chunk
+
+
+async def _raw_file(stream: AsyncGenerator[bytes, None]) -> IO[bytes]:
+    file: IO[bytes] = SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115 - the caller closes it
     try:
-        form = await MultiPartParser(request.headers, stream, max_files=1, max_fields=8, max_part_size=1024).parse()
-    except MultiPartException as error:
+        async for chunk in stream:
+            file.write(chunk)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+async def _form_file(headers: Headers, stream: AsyncGenerator[bytes, None]) -> IO[bytes]:
+    try:
+        form = await MultiPartParser(headers, stream, max_files=1, max_fields=8, max_part_size=1024).parse()
+    except _TooLarge:
+        raise
+    except (MultiPartException, KeyError) as error:  # KeyError: no boundary is named
         raise InvalidArgument("FORM_UNREADABLE") from error
     part = form.get("file")
     if part is None or isinstance(part, str):
-        raise InvalidArgument("FILE_MISSING", field="file")
-    if (part.size or 0) > limit:
         await form.close()
-        raise problem(413, "BODY_TOO_LARGE", runtime.texts, limit=limit)
+        raise InvalidArgument("FILE_MISSING", field="file")
     return part.file
 
 

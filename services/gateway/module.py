@@ -27,49 +27,45 @@ class Server(uvicorn.Server):
 
 
 def build(runtime: Runtime) -> Parts:
-    """Raises StartupError where the port is taken; it is asked for before anything is served."""
-    http = runtime.settings.http
-    listener = listen(http.host, http.port)
     app = create(runtime)
+    http = runtime.settings.http
 
     async def serve() -> None:
+        """Raises StartupError where the port is taken."""
         config = uvicorn.Config(
             app,
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
-            date_header=True,
             timeout_graceful_shutdown=DRAIN,
             timeout_keep_alive=75,
             ws="none",
-            forwarded_allow_ips="",
         )
         server = Server(config)
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        try:
-            await asyncio.shield(serving)
-        except asyncio.CancelledError:
-            server.should_exit = True
-            await serving
-            raise
-        finally:
-            listener.close()
+        with listen(http.host, http.port) as listener:
+            serving = asyncio.create_task(server.serve(sockets=[listener]))
+            try:
+                await asyncio.shield(serving)
+            except asyncio.CancelledError:
+                server.should_exit = True
+                await serving
+                raise
 
     return Parts(workers=[serve])
 
 
 def listen(host: str, port: int) -> socket.socket:
     """A bound socket; the kernel refuses callers until the server listens on it."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
     except OSError as error:
+        listener.close()
         raise StartupError(
-            f"REST 端口 {host}:{port} 无法使用：{error.strerror}；可用 HETAO_HTTP__PORT 另选",
-            f"REST cannot listen on {host}:{port}: {error.strerror}; choose another with HETAO_HTTP__PORT",
+            f"REST 无法监听 {host}:{port}：{error.strerror}；可用 HETAO_HTTP__PORT 另选端口",
+            f"REST cannot listen on {host}:{port}: {error.strerror}; choose another port with HETAO_HTTP__PORT",
         ) from error
     return listener
 

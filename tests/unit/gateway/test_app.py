@@ -1,0 +1,248 @@
+"""What the gateway serves beside RPCs: health, the reference, photos, the demo's sign-in."""
+
+import asyncio
+import socket
+from io import BytesIO
+
+import httpx
+import orjson
+import pytest
+from PIL import Image
+
+from kit.clock import Clock
+from kit.config import CHECKOUT
+from kit.errors import StartupError
+from kit.identity import Roles, Verifier
+from kit.issuer import DemoIssuer
+from kit.module import Runtime
+from kit.sealing import Keys
+from kit.statutory import Deadlines
+from kit.texts import Texts
+from services.gateway import app as gateway
+from services.gateway.module import MODULE, listen
+
+UPLOADER, LOOKER = "grid-worker", "auditor"
+ROLES = Roles({UPLOADER: ["media.create", "media.get"], LOOKER: ["media.get", "media.evidence"]})
+
+
+class Nowhere:
+    """A channel to services that are not there."""
+
+    def unary_unary(self, *_, **__):
+        async def call(*_, **__):
+            raise AssertionError("no service is asked here")
+
+        return call
+
+
+@pytest.fixture
+def runtime(settings):
+    settings = settings.model_copy(update={"http": settings.http.model_copy(update={"upload_limit": 64 * 1024})})
+    clock = Clock()
+    issuer = DemoIssuer.open(settings, clock, CHECKOUT / "data" / "demo" / "accounts.toml")
+    return Runtime(
+        MODULE,
+        settings=settings,
+        clock=clock,
+        keys=Keys.open_or_create(settings.key_file, clock.now(), data_exists=False),
+        verifier=Verifier.of(settings, ROLES, clock, issuer),
+        issuer=issuer,
+        deadlines=Deadlines.load(CHECKOUT / "data"),
+        texts=Texts.load(CHECKOUT / "data" / "texts"),
+        channel=lambda name: Nowhere(),
+        pools=None,
+        readiness=dict,
+    )
+
+
+@pytest.fixture
+async def client(runtime):
+    transport = httpx.ASGITransport(gateway.create(runtime), raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://hetao") as client:
+        yield client
+
+
+def as_(runtime, account):
+    return {"Authorization": f"Bearer {runtime.issuer.mint(account)}"}
+
+
+def picture(size=(64, 48), **options):
+    out = BytesIO()
+    Image.new("RGB", size, "green").save(out, "JPEG", **options)
+    return out.getvalue()
+
+
+async def test_alive_and_ready(client, runtime):
+    assert (await client.get("/healthz")).json() == {"status": "ok"}
+    assert (await client.get("/readyz")).json() == {"status": "ok", "waitingFor": {}}
+    runtime.readiness = lambda: {"database": "away"}
+    waiting = await client.get("/readyz")
+    assert waiting.status_code == 503
+    assert waiting.json()["waitingFor"] == {"database": "away"}
+
+
+async def test_the_reference_can_be_read_without_anything_from_elsewhere(client):
+    page = await client.get("/docs")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    for path in ("/docs", "/docs/docs.js", "/docs/docs.css", "/docs/errors"):
+        answer = await client.get(path)
+        assert answer.status_code == 200
+        assert "//" not in answer.text.replace("http://www.w3.org", "").replace("// Shows", "")
+    assert 'id="NOT_FOUND"' in (await client.get("/docs/errors")).text
+    assert (await client.get("/openapi.json")).json()["openapi"] == "3.1.0"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "reason"),
+    [
+        ("GET", "/nothing", 404, "PATH_UNKNOWN"),
+        ("GET", "/v1/nothing", 404, "PATH_UNKNOWN"),
+        ("POST", "/healthz", 405, "METHOD_NOT_ALLOWED"),
+        ("DELETE", "/v1/media", 405, "METHOD_NOT_ALLOWED"),
+        ("GET", "/v1/media/", 404, "PATH_UNKNOWN"),
+        ("GET", "/v1/media/x?original=maybe", 400, "QUERY_UNREADABLE"),
+        ("GET", "/v1/media/x?size=1", 400, "QUERY_UNREADABLE"),
+    ],
+)
+async def test_what_is_not_there_is_told_as_a_problem(client, method, path, status, reason):
+    answer = await client.request(method, path)
+    assert (answer.status_code, answer.json()["reason"]) == (status, reason)
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    if status == 405:
+        assert answer.headers["allow"]
+
+
+async def test_a_photo_comes_back_without_its_place(client, runtime):
+    exif = Image.Exif()
+    exif.get_ifd(0x8825)[2] = (40.0, 45.0, 28.0)
+    data = picture(exif=exif)
+    as_worker, as_auditor = as_(runtime, UPLOADER), as_(runtime, LOOKER)
+    by_form = await client.post("/v1/media", files={"file": ("身份.jpg", data, "text/html")}, headers=as_worker)
+    assert by_form.status_code == 200
+    photo = by_form.json()
+    assert photo == {"id": photo["id"], "type": "image/jpeg", "width": 64, "height": 48, "size": len(data)}
+    as_bytes = await client.post("/v1/media", content=data, headers={**as_worker, "content-type": "image/jpeg"})
+    assert as_bytes.json() == photo
+
+    shown = await client.get(f"/v1/media/{photo['id']}", headers=as_worker)
+    assert shown.headers["content-type"] == "image/jpeg"
+    assert not Image.open(BytesIO(shown.content)).getexif()
+    again = await client.get(f"/v1/media/{photo['id']}", headers={**as_worker, "If-None-Match": shown.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    assert (await client.head(f"/v1/media/{photo['id']}", headers=as_worker)).status_code == 200
+
+    assert (await client.get(f"/v1/media/{photo['id']}?original=true", headers=as_worker)).status_code == 403
+    original = await client.get(f"/v1/media/{photo['id']}?original=true", headers=as_auditor)
+    assert original.content == data
+    assert original.headers["content-disposition"].startswith("attachment")
+
+
+async def test_who_may_not_upload(client, runtime):
+    assert (await client.post("/v1/media", content=picture())).status_code == 401
+    refused = await client.post("/v1/media", content=picture(), headers=as_(runtime, LOOKER))
+    assert (refused.status_code, refused.json()["reason"]) == (403, "PERMISSION_MISSING")
+    bad = await client.post("/v1/media", content=picture(), headers={"Authorization": "Bearer x"})
+    assert (bad.status_code, bad.headers["www-authenticate"]) == (401, "Bearer")
+    missing = await client.get(f"/v1/media/{'0' * 64}", headers=as_(runtime, LOOKER))
+    assert (missing.status_code, missing.json()["reason"]) == (404, "MEDIA_UNKNOWN")
+
+
+@pytest.mark.parametrize(
+    ("request_", "reason"),
+    [
+        ({"content": b"no photo", "headers": {"content-type": "image/jpeg"}}, "PHOTO_TYPE_UNKNOWN"),
+        ({"content": b""}, "PHOTO_TYPE_UNKNOWN"),
+        ({"content": b"\xff\xd8\xff broken"}, "PHOTO_UNREADABLE"),
+        ({"files": {"other": b"x"}}, "FILE_MISSING"),
+        ({"data": {"file": "x"}, "files": {"a": b""}}, "FILE_MISSING"),
+        ({"content": b"x", "headers": {"content-type": "multipart/form-data"}}, "FORM_UNREADABLE"),
+        ({"content": b"x", "headers": {"content-type": "multipart/form-data; boundary=a"}}, "FORM_UNREADABLE"),
+        ({"files": [("file", b"a"), ("file", b"b")]}, "FORM_UNREADABLE"),
+    ],
+)
+async def test_what_is_no_photo(client, runtime, request_, reason):
+    headers = {**as_(runtime, UPLOADER), **request_.pop("headers", {})}
+    answer = await client.post("/v1/media", headers=headers, **request_)
+    assert (answer.status_code, answer.json()["reason"]) == (400, reason)
+
+
+async def test_too_large_an_upload_is_refused_while_it_comes_in(client, runtime):
+    sent = 0
+
+    async def endless():
+        nonlocal sent
+        while sent < 10 * 1024 * 1024:
+            sent += 8192
+            yield b"\xff\xd8\xff" + b" " * 8189
+
+    answer = await client.post("/v1/media", content=endless(), headers=as_(runtime, UPLOADER))
+    assert (answer.status_code, answer.json()["reason"]) == (413, "BODY_TOO_LARGE")
+    assert sent < 100 * 1024
+    declared = {"content-length": str(10**8), **as_(runtime, UPLOADER)}
+    assert (await client.post("/v1/media", content=b"x", headers=declared)).status_code == 413
+    form = await client.post("/v1/media", files={"file": b"x" * 70_000}, headers=as_(runtime, UPLOADER))
+    assert form.status_code == 413
+
+
+async def test_a_page_of_another_origin_is_served_only_when_configured(client, runtime):
+    preflight = {"Origin": "https://app.example.cn", "Access-Control-Request-Method": "POST"}
+    assert "access-control-allow-origin" not in (await client.options("/v1/cases", headers=preflight)).headers
+    http = runtime.settings.http.model_copy(update={"cors_origins": ["https://app.example.cn"]})
+    runtime.settings = runtime.settings.model_copy(update={"http": http})
+    transport = httpx.ASGITransport(gateway.create(runtime))
+    async with httpx.AsyncClient(transport=transport, base_url="http://hetao") as allowed:
+        answer = await allowed.options("/v1/cases", headers=preflight)
+        assert answer.headers["access-control-allow-origin"] == "https://app.example.cn"
+        other = await allowed.options("/v1/cases", headers={**preflight, "Origin": "https://evil.example"})
+        assert "access-control-allow-origin" not in other.headers
+
+
+async def test_an_unforeseen_error_shows_nothing_of_itself(client, runtime, monkeypatch):
+    async def broken(token):
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr(runtime.verifier, "verify", broken)
+    answer = await client.get(f"/v1/media/{'0' * 64}", headers={"Authorization": "Bearer x"})
+    assert answer.status_code == 500
+    assert answer.json()["reason"] == "INTERNAL"
+    assert "secret" not in answer.text
+
+
+async def test_the_demo_issuer_signs_people_in(client, runtime):
+    answer = await client.post("/issuer/token", data={"grant_type": "password", "username": UPLOADER})
+    headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
+    assert (await client.get(f"/v1/media/{'0' * 64}", headers=headers)).status_code == 404
+
+
+def test_a_taken_port_is_one_clear_line():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(StartupError, match="HETAO_HTTP__PORT"):
+            listen("127.0.0.1", port)
+
+
+async def test_the_server_answers_on_its_port_and_drains(runtime):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    http = runtime.settings.http.model_copy(update={"port": port})
+    runtime.settings = runtime.settings.model_copy(update={"http": http})
+    (serve,) = MODULE.build(runtime).workers
+    serving = asyncio.create_task(serve())
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        for _ in range(200):
+            try:
+                answer = await client.get("/healthz")
+                break
+            except httpx.ConnectError:
+                await asyncio.sleep(0.01)
+        assert answer.json() == {"status": "ok"}
+        assert "server" not in answer.headers
+        body = orjson.dumps({"title": "x" * 2_000_000})
+        large = await client.post("/v1/cases", content=body, headers={"content-type": "application/json"})
+        assert large.status_code == 413
+        assert (await client.get("/healthz")).status_code == 200
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
