@@ -134,6 +134,13 @@ def _number(value: float) -> float | str:
     return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
 
 
+class _Names(dict[int, str]):
+    """The names of an enum; a number that a newer neighbour knows stays a number."""
+
+    def __missing__(self, number: int) -> int:
+        return number
+
+
 _encoders: dict[str, Encode] = {}
 
 
@@ -178,8 +185,8 @@ def _expression(fd: FieldDescriptor, value: str, names: dict[str, Any]) -> str:
     """The source of one value's JSON; adds what it needs to ``names``."""
     if fd.enum_type is not None:
         table = f"enum_{fd.number}"
-        names[table] = {number: v.name for number, v in fd.enum_type.values_by_number.items()}
-        return f"{table}.get({value}, {value})"
+        names[table] = _Names({number: v.name for number, v in fd.enum_type.values_by_number.items()})
+        return f"{table}[{value}]"
     if fd.message_type is not None:
         special = {TIMESTAMP: "time", DURATION: "duration", FIELD_MASK: "mask"}.get(fd.message_type.full_name)
         if special is None:
