@@ -24,6 +24,9 @@ from kit.errors import StartupError
 
 PREFIX = "HETAO_"
 
+#: Of the command line, not a setting: an operator's own token.
+TOKEN_VARIABLE = "HETAO_TOKEN"
+
 #: Where the sources stand, or the site-packages folder of an installed wheel.
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -276,7 +279,7 @@ def load(**overrides: Any) -> Settings:
 
     Raises `StartupError` naming the variable that is wrong or unknown: a typo must not pass as a default.
     """
-    for name in os.environ:
+    for name in os.environ.keys() - {TOKEN_VARIABLE}:
         if name.startswith(PREFIX) and name.removeprefix(PREFIX).lower().split("__")[0] not in Settings.model_fields:
             near = difflib.get_close_matches(name, [s.variable for s in _walk(Settings, PREFIX)], n=1)
             raise StartupError(

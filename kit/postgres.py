@@ -401,6 +401,18 @@ class EmbeddedPostgres:
             (self.folder / "postmaster.pid").unlink(missing_ok=True)
 
 
+def holder(data_dir: Path) -> int | None:
+    """The process that runs the PostgreSQL of a data folder; None if none does."""
+    try:
+        with (data_dir / "postgres.lock").open(encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return int(_first_line(data_dir / "postgres.lock") or 0)
+    except FileNotFoundError:
+        pass
+    return None
+
+
 def leftovers(folder: Path) -> list[psutil.Process]:
     """The PostgreSQL processes at work on a cluster: all of them stand in its folder."""
     real = str(folder.resolve())

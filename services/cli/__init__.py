@@ -1,0 +1,67 @@
+"""The commands of `hetao`: thin; what they do stands in `kit` and the services.
+
+Modules are imported by the command that needs them, for the sake of those that need little.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from importlib import import_module
+
+import click
+from rich.console import Console
+
+#: Results go to standard output, all else to standard error.
+out, err = Console(soft_wrap=True, highlight=False), Console(stderr=True, soft_wrap=True, highlight=False)
+
+COMMANDS = {
+    "serve": ("services.cli.serve", "启动平台 · start the platform"),
+    "config": ("services.cli.settings", "显示各项设置及其来源 · print every setting and where it comes from"),
+    "token": ("services.cli.settings", "演示账号的令牌（仅内嵌模式） · a token of a demo account (embedded only)"),
+    "migrate": ("services.cli.database", "准备并升级数据库 · prepare the database and migrate it"),
+    "audit": ("services.cli.database", "导出与核验审计 · export and verify the audit"),
+    "rebuild": ("services.cli.operate", "重建读模型 · build read models anew"),
+    "deadletters": ("services.cli.operate", "搁置的事件 · events that were put aside"),
+    "deadline": ("services.cli.deadline", "期限说明 · why something is due when it is"),
+}
+
+
+class Commands(click.Group):
+    """Lists every command and loads the one that is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, help_ = COMMANDS[cmd_name]
+        command: click.Command = getattr(import_module(module), cmd_name)
+        command.short_help = help_
+        return command
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """河套：基层治理平台 · Hetao, a platform for grassroots governance."""
+
+
+def complain(zh: str, en: str) -> None:
+    """One line in each language."""
+    err.print(f"错误：{zh}", style="red", markup=False)
+    err.print(f"error: {en}", style="red", markup=False)
+
+
+def table(headers: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    """A table on a terminal, tab-separated lines elsewhere."""
+    if not sys.stdout.isatty():
+        for row in rows:
+            click.echo("\t".join(row))
+        return
+    from rich.table import Table
+
+    made = Table(*headers, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        made.add_row(*row)
+    Console(highlight=False).print(made)
