@@ -142,6 +142,7 @@ class Schemas:
 
 def scalar(fd: FieldDescriptor, rules: validate_pb2.FieldRules) -> Schema:
     """One value of a field that is no object."""
+    not_zero = rules.required and not fd.has_presence
     if fd.enum_type is not None:
         allowed = _allowed(fd.enum_type, rules)
         return {"type": "string", "enum": [v.name for v in fd.enum_type.values if v.number in allowed]}
@@ -152,16 +153,18 @@ def scalar(fd: FieldDescriptor, rules: validate_pb2.FieldRules) -> Schema:
             FIELD_MASK: {"type": "string", "pattern": "^([a-z][a-zA-Z0-9]*(\\.[a-z][a-zA-Z0-9]*)*,?)*$"},
         }[fd.message_type.full_name]
     if fd.type == FieldDescriptor.TYPE_BOOL:
-        return {"type": "boolean"}
+        return {"type": "boolean"} | ({"const": True} if not_zero else {})
     if fd.type == FieldDescriptor.TYPE_STRING:
-        return _string(rules)
+        return _string(rules, 1 if not_zero else 0)
     if fd.type in LONGS:
         return {"type": "string", "format": "int64", "pattern": LONG_PATTERN}
     if fd.type in INTEGERS:
         kind = "int32" if INTEGERS[fd.type][0] < 0 else "uint32"
         least, most = INTEGERS[fd.type]
-        return {"type": "integer", "minimum": least, "maximum": most} | _bounds(getattr(rules, kind), 1)
-    return {"type": "number", "format": "double"} | _bounds(rules.double, 0)
+        schema = {"type": "integer", "minimum": least, "maximum": most} | _bounds(getattr(rules, kind), 1)
+    else:
+        schema = {"type": "number", "format": "double"} | _bounds(rules.double, 0)
+    return schema | ({"not": {"const": 0}} if not_zero else {})
 
 
 def _allowed(enum: EnumDescriptor, rules: validate_pb2.FieldRules) -> set[int]:
@@ -170,7 +173,7 @@ def _allowed(enum: EnumDescriptor, rules: validate_pb2.FieldRules) -> set[int]:
     return (set(getattr(rules.enum, "in")) or set(enum.values_by_number)) - refused
 
 
-def _string(rules: validate_pb2.FieldRules) -> Schema:
+def _string(rules: validate_pb2.FieldRules, least: int) -> Schema:
     limits = rules.string
     schema: Schema = {"type": "string"}
     if values := list(getattr(limits, "in")):
@@ -181,8 +184,7 @@ def _string(rules: validate_pb2.FieldRules) -> Schema:
         schema["format"] = "uuid"
     if limits.uri:
         schema["format"] = "uri"
-    least = max(limits.min_len, 1 if rules.required else 0)
-    if least:
+    if least := max(limits.min_len, least):
         schema["minLength"] = least
     if limits.HasField("max_len"):
         schema["maxLength"] = limits.max_len
