@@ -161,7 +161,7 @@ def scalar(fd: FieldDescriptor, rules: validate_pb2.FieldRules) -> Schema:
     if fd.type in INTEGERS:
         kind = "int32" if INTEGERS[fd.type][0] < 0 else "uint32"
         least, most = INTEGERS[fd.type]
-        schema = {"type": "integer", "minimum": least, "maximum": most} | _bounds(getattr(rules, kind), 1)
+        schema: Schema = {"type": "integer", "minimum": least, "maximum": most} | _bounds(getattr(rules, kind), 1)
     else:
         schema = {"type": "number", "format": "double"} | _bounds(rules.double, 0)
     return schema | ({"not": {"const": 0}} if not_zero else {})
