@@ -40,7 +40,7 @@ class Subscription(Protocol):
         ...
 
     async def commit(self, batch: Batch) -> None:
-        """The batch is in effect: the group goes on behind it. False effects are impossible, repeated ones the inbox drops."""
+        """The batch is in effect: the group goes on behind it. A late commit never takes the group back."""
         ...
 
     def rewind(self) -> None:
@@ -64,7 +64,7 @@ class Log(Protocol):
         ...
 
     async def positions(self, group: str, topics: Sequence[str]) -> Mapping[Place, int]:
-        """The offset from which the group goes on; a partition that it has not begun is missing."""
+        """The offset from which the group goes on: behind what it has committed, but never before the oldest record that is left."""
         ...
 
     async def trim(self, before: datetime, limit: int) -> int:

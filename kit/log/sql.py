@@ -27,6 +27,14 @@ cross join lateral (
 ) r
 """
 
+#: What was trimmed away can be read no more, and a group that stands before it goes on from the oldest record.
+POSITIONS = """
+select p.topic, p.number, greatest(s."offset", coalesce(
+    (select min("offset") from record r where r.topic = p.topic and r.partition = p.number), p.next_offset))
+from partition p left join position s on s.consumer_group = $1 and s.topic = p.topic and s.partition = p.number
+where p.topic = any($2)
+"""
+
 #: The first `$6` partitions that are ours already or nobody's.
 CLAIM = """
 insert into assignment (consumer_group, topic, partition, owner, until)
@@ -39,14 +47,22 @@ on conflict (consumer_group, topic, partition) do update set owner = excluded.ow
 returning topic, partition
 """
 
-#: Says that a member is there, and how large a member's share is.
+#: Says that a member is there, and how large a member's share is; forgets members that ended long ago.
 SHARE = """
-with present as (
+with gone as (
+    delete from member where consumer_group = $1 and owner <> $2 and until < $3::timestamptz - interval '1 hour'
+), present as (
     insert into member (consumer_group, owner, until) values ($1, $2, $4)
     on conflict (consumer_group, owner) do update set until = excluded.until
 )
 select ceil((select count(*) from partition where topic = any($5))::numeric
     / (1 + (select count(*) from member where consumer_group = $1 and owner <> $2 and until > $3)))::int
+"""
+
+#: A member that is still at work keeps what it has.
+KEEP = """
+with present as (update member set until = $3 where consumer_group = $1 and owner = $2)
+update assignment set until = $3 where consumer_group = $1 and owner = $2
 """
 
 
@@ -97,11 +113,7 @@ class SqlLog:
         return {(topic, number): end for topic, number, end in rows}
 
     async def positions(self, group: str, topics: Sequence[str]) -> Mapping[Place, int]:
-        rows = await self._pool.fetch(
-            'select topic, partition, "offset" from position where consumer_group = $1 and topic = any($2)',
-            group,
-            list(topics),
-        )
+        rows = await self._pool.fetch(POSITIONS, group, list(topics))
         return {(topic, partition): offset for topic, partition, offset in rows}
 
     async def trim(self, before: datetime, limit: int) -> int:
@@ -136,7 +148,7 @@ class SqlSubscription:
         self._group, self._topics, self._news = group, topics, news
         self._owner: UUID = uuid7()
         self._positions: dict[tuple[str, int], int] = {}
-        self._renew_at = -1.0
+        self._share_at = self._keep_at = -1.0
 
     async def fetch(self, *, wait: bool = True) -> Sequence[Batch]:
         self._news.clear()
@@ -162,9 +174,13 @@ class SqlSubscription:
             batch.partition,
             batch.end,
         )
+        loop = asyncio.get_running_loop()
+        if loop.time() >= self._keep_at:  # what was fetched at once may take longer than a lease
+            self._keep_at = loop.time() + self._log.lease / 3
+            await self._pool.execute(KEEP, self._group, self._owner, self._lease_end())
 
     def rewind(self) -> None:
-        self._renew_at = -1.0  # the next look at the assignment reads the committed positions too
+        self._share_at = -1.0  # the next look at the assignment reads the committed positions too
         self._positions.clear()
 
     async def close(self) -> None:
@@ -194,10 +210,10 @@ class SqlSubscription:
     async def _share(self) -> None:
         """Takes and renews leases three times per lease, and gives up what is more than a fair share once others are there."""
         loop = asyncio.get_running_loop()
-        if loop.time() < self._renew_at:
+        if loop.time() < self._share_at:
             return
-        now = datetime.now(UTC)  # leases measure real time, whatever time the business has
-        until = now + timedelta(seconds=self._log.lease)
+        self._keep_at = loop.time() + self._log.lease / 3
+        now, until = datetime.now(UTC), self._lease_end()
         share = await self._pool.fetchval(SHARE, self._group, self._owner, now, until, self._topics)
         rows = await self._pool.fetch(CLAIM, self._group, self._owner, now, until, self._topics, share)
         mine = {(row["topic"], row["partition"]) for row in rows}
@@ -215,10 +231,14 @@ class SqlSubscription:
         for topic, partition, offset in await self._committed(fresh):
             self._positions[topic, partition] = offset
         # New topics may appear at any moment, so an empty share is looked at again soon.
-        self._renew_at = loop.time() + (self._log.lease / 3 if mine else min(self._log.lease / 3, 0.2))
+        self._share_at = loop.time() + (self._log.lease / 3 if mine else min(self._log.lease / 3, 0.2))
+
+    def _lease_end(self) -> datetime:
+        """Leases measure real time, whatever time the business has."""
+        return datetime.now(UTC) + timedelta(seconds=self._log.lease)
 
     async def _committed(self, keys: Sequence[tuple[str, int]]) -> list[tuple[str, int, int]]:
-        """Where the group stands in these partitions, but never before the oldest record."""
+        """Where the group stands in these partitions. What was trimmed since is passed over by reading on from there."""
         if not keys:
             return []
         rows = await self._pool.fetch(
