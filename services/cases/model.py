@@ -45,8 +45,7 @@ CASE_MOVES = Moves(
     (FOLLOW_UP, "reopen", HANDLING),
 )
 
-#: Nobody works on it any more.
-ENDED = (NOT_ACCEPTED, TRANSFERRED, CLOSED)
+
 #: The clock of the case runs: of the decision on acceptance, then of the handling.
 RUNNING = (REGISTERED, ACCEPTED, HANDLING, RESULT_SUBMITTED, CENTRE_REVIEW)
 
