@@ -17,45 +17,39 @@ from kit.errors import DomainError
 from kit.module import Runtime
 from services.gateway import contracts, docs, issuer, media
 from services.gateway.problems import CONTENT_TYPE, STATUS, Problem, problem
-from services.gateway.transcode import SECURITY, Api, routes
+from services.gateway.transcode import SECURITY, Api, App, routes
 
 log = logging.getLogger(__name__)
 
 
-def create(runtime: Runtime) -> FastAPI:
+def create(runtime: Runtime) -> App:
     """The application of one process."""
     settings = runtime.settings
-    app = FastAPI(title="河套 Hetao", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
-    _health(app, runtime)
-    app.include_router(docs.router(runtime.texts))
-    app.include_router(media.router(runtime, Blobs.open(settings.media_url, pixel_limit=settings.media.pixel_limit)))
+    behind = FastAPI(title="河套 Hetao", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    _health(behind, runtime)
+    behind.include_router(docs.router(runtime.texts))
+    blobs = Blobs.open(settings.media_url, pixel_limit=settings.media.pixel_limit)
+    behind.include_router(media.router(runtime, blobs))
     if runtime.issuer is not None:
-        app.include_router(issuer.router(runtime.issuer), prefix="/issuer")
-    _errors(app, runtime)
-    app.add_middleware(
-        Api,
+        behind.include_router(issuer.router(runtime.issuer), prefix="/issuer")
+    _errors(behind, runtime)
+    api = Api(
+        behind,
         paths=routes(contracts.services(), runtime.channel, contracts.names()),
         texts=runtime.texts,
         limit=settings.http.body_limit,
         timeout=settings.http.timeout,
     )
-    if settings.http.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.http.cors_origins,
-            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-            allow_headers=[
-                "Authorization",
-                "Content-Type",
-                "Idempotency-Key",
-                "If-Match",
-                "If-None-Match",
-                "traceparent",
-            ],
-            expose_headers=["ETag", "Retry-After"],
-            max_age=600,
-        )
-    return app
+    if not settings.http.cors_origins:
+        return api
+    return CORSMiddleware(
+        api,
+        allow_origins=settings.http.cors_origins,
+        allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+        allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "traceparent"],
+        expose_headers=["ETag", "Retry-After"],
+        max_age=600,
+    )
 
 
 def _health(app: FastAPI, runtime: Runtime) -> None:

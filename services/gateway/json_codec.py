@@ -106,7 +106,8 @@ def _second(seconds: int) -> str:
 
 def time_text(value: Any) -> str:
     """A Timestamp as RFC 3339 in UTC, with 0, 3, 6 or 9 decimals as needed."""
-    return _second(value.seconds) + _decimals(value.nanos) + "Z"
+    nanos = value.nanos
+    return f"{_second(value.seconds)}{_decimals(nanos)}Z" if nanos else f"{_second(value.seconds)}Z"
 
 
 def duration_text(value: Any) -> str:
