@@ -1,0 +1,63 @@
+"""The whole wiring of the service."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hetao.grid.v1 import departments_pb2, divisions_pb2, grids_pb2, posts_pb2, reports_pb2, staff_pb2
+from kit.blobs import Blobs
+from kit.config import CHECKOUT
+from kit.module import BLOBS, LOG, POSTGRES, Module, Parts, Runtime
+from services.grid import events, jobs
+from services.grid.api.directory import DepartmentApi, PostApi, StaffApi
+from services.grid.api.reports import ReportApi
+from services.grid.api.territory import DivisionApi, GridApi
+from services.grid.service.directory import Directory
+from services.grid.service.grids import Grids
+from services.grid.service.handling import Handling
+from services.grid.service.handover import Handovers
+from services.grid.service.reports import Reports
+from services.grid.service.shipped import Shipped
+from services.grid.service.snapshots import snapshots
+from services.grid.service.territory import Counties, Territory
+
+DATA = CHECKOUT / "data"
+
+
+def build(runtime: Runtime) -> Parts:
+    blobs = Blobs.open(runtime.settings.media_url, pixel_limit=runtime.settings.media.pixel_limit)
+
+    async def photo_exists(media_id: str) -> bool:
+        return await blobs.photo(media_id) is not None
+
+    counties, directory, shipped = Counties(DATA / "counties.geojson"), Directory(), Shipped(DATA)
+    reports = Reports(runtime.deadlines, counties, photo_exists)
+    handling = Handling(reports)
+    handovers = Handovers(reports, handling)
+
+    return Parts(
+        rpc={
+            divisions_pb2.DESCRIPTOR.services_by_name["DivisionService"]: DivisionApi(Territory(counties)),
+            departments_pb2.DESCRIPTOR.services_by_name["DepartmentService"]: DepartmentApi(directory),
+            posts_pb2.DESCRIPTOR.services_by_name["PostService"]: PostApi(directory),
+            staff_pb2.DESCRIPTOR.services_by_name["StaffService"]: StaffApi(directory),
+            grids_pb2.DESCRIPTOR.services_by_name["GridService"]: GridApi(Grids(counties)),
+            reports_pb2.DESCRIPTOR.services_by_name["ReportService"]: ReportApi(reports, handling, handovers),
+        },
+        hears=events.handlers(handovers),
+        timers=jobs.timers(handling, handovers),
+        reference=shipped.reference,
+        demo=shipped.demo,
+        snapshots=snapshots,
+    )
+
+
+MODULE = Module(
+    "grid",
+    build,
+    calls=[],
+    hears=["cases"],
+    engines=[POSTGRES, LOG, BLOBS],
+    egress=[],
+    migrations=Path(__file__).parent / "migrations",
+)

@@ -1,0 +1,1 @@
+"""The use cases. One method is one unit of work."""

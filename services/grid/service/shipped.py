@@ -1,0 +1,190 @@
+"""The data that comes with the product: divisions and centres for every installation, an organisation and grids for the demo."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+import tomllib
+from collections.abc import Sequence
+from datetime import date
+from functools import cache
+from pathlib import Path
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+
+from kit.unit import Unit
+from services.grid.model.directory import (
+    CENTRE,
+    COMMUNITY,
+    DEPARTMENT,
+    TOWNSHIP,
+    Department,
+    Holding,
+    Post,
+    Staff,
+    department_id,
+)
+from services.grid.model.divisions import Ancestors, Division, readings
+from services.grid.model.grids import Grid, Member, form_of
+from services.grid.model.points import Point
+from services.grid.service import telling
+from services.grid.store import directory, divisions
+from services.grid.store import grids as grid_store
+
+#: Of the readings of a polyphone the first is the likeliest; these characters are read otherwise in names of places.
+IN_NAMES_OF_PLACES = {"长": ["chang", "zhang"], "乐": ["le", "yue"], "行": ["hang", "xing"], "会": ["hui"]}
+
+
+def syllables(name: str) -> list[list[str]]:
+    """Each character with its two likeliest syllables; what is no Chinese stands for itself."""
+    return [spoken(character) for character in name]
+
+
+@cache
+def spoken(character: str) -> list[str]:
+    """The dictionary is loaded at the first character, and its phrases never: they take 40 MB and read names of places no better."""
+    os.environ.setdefault("PYPINYIN_NO_PHRASES", "true")
+    from pypinyin import Style, pinyin
+
+    return IN_NAMES_OF_PLACES.get(character) or pinyin(character.lower(), style=Style.NORMAL, heteronym=True)[0][:2]
+
+
+class Shipped:
+    def __init__(self, data: Path):
+        self.data = data
+        with (data / "divisions.csv").open(encoding="utf-8", newline="") as file:
+            self.rows = list(csv.DictReader(file))
+
+    # -- for every installation -----------------------------------------------------------------------------------------
+
+    async def reference(self, unit: Unit) -> None:
+        """All divisions, and the centres of this installation's part of them. Does nothing where it is done."""
+        digest = hashlib.sha256((self.data / "divisions.csv").read_bytes()).hexdigest()
+        if await divisions.loaded(unit, "divisions") != digest:
+            await divisions.load(unit, [self._division(row) for row in self.rows], "divisions", digest)
+        root = unit.runtime.settings.root_division
+        await self._add_departments(unit, [c for c in self.centres() if c.division.startswith(root)])
+
+    def _division(self, row: dict[str, str]) -> Division:
+        pinyin, initials = readings(syllables(row["short_name"]))
+        columns = ("code", "name", "short_name", "level", "parent", "code12", "mca_code", "kind", "source")
+        return Division(**{column: row[column] for column in columns}, pinyin=pinyin, initials=initials)
+
+    def centres(self) -> list[Department]:
+        """Seven of the counties, seventy of the townships on the ministry's list; a township's centre stands under its county's."""
+        names = {row["code"]: row["name"] for row in self.rows}
+        counties = [row for row in self.rows if row["level"] == "county"]
+        townships = [row for row in self.rows if row["level"] == "township" and row["mca_code"]]
+        made = []
+        for row in (*counties, *townships):
+            code = row["code"]
+            county = names[code[:6]]
+            name = f"{county}综治中心" if len(code) == 6 else f"{county}{row['name']}综治中心"
+            parent = None if len(code) == 6 else department_id(f"{code[:6]}-centre")
+            english = f"Governance centre {''.join(s[0] for s in syllables(row['short_name'])).capitalize()}"
+            centre = f"{code}-centre"
+            made.append(Department(department_id(centre), centre, name, english, CENTRE, code, parent))
+        return made
+
+    async def _add_departments(self, unit: Unit, wanted: Sequence[Department]) -> None:
+        missing = await directory.missing_departments(unit, [d.code for d in wanted])
+        new = [department for department in wanted if department.code in missing]
+        if new:
+            await directory.DEPARTMENTS.add_all(unit, new)
+            unit.emit(*(telling.department_changed(unit, department) for department in new))
+
+    # -- for the demo -------------------------------------------------------------------------------------------------
+
+    async def demo(self, unit: Unit) -> None:
+        """Departments, staff, posts, grids and their triangles, all marked as made. Does nothing where it is done."""
+        root = unit.runtime.settings.root_division
+        organisation, grids = self._read("demo/departments.toml"), self._read("demo/grids.toml")
+        await self._add_departments(unit, [d for d in self.departments(organisation) if d.code.startswith(root)])
+        accounts = [a for a in self._accounts() if a["department_code"].startswith(root)]
+        if not accounts or await directory.any_staff(unit, accounts[0]["account"]):
+            return
+        await self._add_staff(unit, accounts)
+        posts = [post for post in organisation["posts"] if post["department"].startswith(root)]
+        await self._add_posts(unit, posts, organisation["since"])
+        await self._add_grids(unit, [grid for grid in grids["grids"] if grid["code"].startswith(root)], grids["since"])
+
+    def departments(self, organisation: dict[str, Any]) -> list[Department]:
+        """Offices of the counties and the city from the list; townships and communities from the divisions named there."""
+        names = {row["code"]: row for row in self.rows}
+        made = []
+        for division in organisation["offices_in"]:
+            for office in organisation["offices"]:
+                called = office.get("city", office["zh"]) if len(division) == 4 else office["zh"]
+                name = names[division]["name"] + called
+                made.append(_made(f"{division}-{office['code']}", name, office["en"], DEPARTMENT, division, None))
+        for township in organisation["townships"]:
+            row = names[township]
+            kind = "街道办事处" if row["kind"] == "街道" else "人民政府"
+            name = f"{names[township[:6]]['name']}{row['name'].removesuffix('街道')}{kind}"
+            made.append(_made(f"{township}-township", name, "Township office", TOWNSHIP, township, None))
+            for code, village in names.items():
+                if village["parent"] == township:
+                    parent = department_id(f"{township}-township")
+                    name = village["name"] if village["kind"] != "社区" else f"{village['short_name']}居民委员会"
+                    made.append(_made(f"{code}-community", name, "Community committee", COMMUNITY, code, parent))
+        return made
+
+    async def _add_staff(self, unit: Unit, accounts: Sequence[dict[str, Any]]) -> None:
+        staff = [
+            Staff(
+                uuid5(NAMESPACE_URL, f"hetao:staff:{a['account']}"), a["account"], a["name"], a["title"],
+                department_id(a["department_code"]), a["department_code"].split("-", 1)[0],
+            )
+            for a in accounts
+        ]  # fmt: skip
+        await directory.STAFF.add_all(unit, staff)
+        unit.emit(*(telling.staff_changed(unit, one, ()) for one in staff))
+
+    async def _add_posts(self, unit: Unit, rows: Sequence[dict[str, Any]], since: date) -> None:
+        posts, holdings = [], []
+        for row in rows:
+            code, kind, holder = row["department"], row["kind"], row.get("holder", "")
+            post_id = uuid5(NAMESPACE_URL, f"hetao:post:{code}:{kind}")
+            first = since if holder else None
+            division = code.split("-", 1)[0]
+            posts.append(Post(post_id, department_id(code), division, kind, row["name"], holder, first))
+            if holder:
+                holdings.append(Holding(uuid5(post_id, holder), post_id, holder, since))
+        await directory.POSTS.add_all(unit, posts)
+        await directory.HOLDINGS.add_all(unit, holdings)
+        unit.emit(*(telling.post_changed(unit, post, ()) for post in posts))
+
+    async def _add_grids(self, unit: Unit, rows: Sequence[dict[str, Any]], since: date) -> None:
+        made, members = [], []
+        names = {account["account"]: account["name"] for account in self._accounts()}
+        for row in rows:
+            code = row["code"]
+            at = Ancestors.of(code)
+            grid_id = uuid5(NAMESPACE_URL, f"hetao:grid:{code}")
+            grid = Grid(
+                grid_id, code, row["name"], row.get("kind", "basic"), form_of(at.community), at.community, at.township,
+                at.county, row.get("households", 0), made=True,
+            ).drawn([Point(lat, lon) for lon, lat in row.get("outline", [])])  # fmt: skip
+            made.append(grid)
+            for n, member in enumerate(row.get("members", [])):
+                account = member.get("account", "")
+                members.append(
+                    Member(
+                        uuid5(grid_id, f"{member['role']}:{n}"), grid_id, code, at.community, member["role"], account,
+                        names.get(account, member.get("name", "")), member.get("area", ""), since,
+                    )
+                )  # fmt: skip
+        await grid_store.GRIDS.add_all(unit, made)
+        await grid_store.MEMBERS.add_all(unit, members)
+
+    def _accounts(self) -> list[dict[str, Any]]:
+        accounts: list[dict[str, Any]] = self._read("demo/accounts.toml")["accounts"]
+        return accounts
+
+    def _read(self, name: str) -> dict[str, Any]:
+        return tomllib.loads((self.data / name).read_text(encoding="utf-8"))
+
+
+def _made(code: str, name: str, name_en: str, kind: str, division: str, parent: Any) -> Department:
+    return Department(department_id(code), code, name, name_en, kind, division, parent, made=True)
