@@ -5,5 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kit.module import Module
+from services.cases.module import MODULE as CASES
+from services.gateway.module import MODULE as GATEWAY
+from services.grid.module import MODULE as GRID
+from services.notify.module import MODULE as NOTIFY
 
-MODULES: Sequence[Module] = ()
+MODULES: Sequence[Module] = (GRID, CASES, NOTIFY, GATEWAY)

@@ -17,6 +17,7 @@ from kit.platform import Platform
 from kit.postgres import EmbeddedPostgres
 from kit.postgres_programs import find_programs
 from services.registry import MODULES
+from tests import plans
 from tests.world import MORNING, World
 
 
@@ -92,5 +93,9 @@ async def world(server: EmbeddedPostgres, template: Settings) -> AsyncIterator[W
     async with Platform(
         settings, MODULES, clock=clock, database=Database(settings, server), listen=False, background=False
     ) as platform:
-        yield World(platform, clock)
+        statements: set[tuple[str, str]] = set()
+        with plans.recorded(statements):
+            yield World(platform, clock)
+        wrong = await plans.check(statements, platform.database.connect)
     await drop_database(server, name)
+    assert not wrong, "\n".join(wrong)
