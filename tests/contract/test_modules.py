@@ -21,18 +21,19 @@ OUTSIDE = {"httpx", "aiohttp", "requests"}
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.name)
 def test_a_module_uses_what_it_declares(module: Module) -> None:
-    calls, hears, engines, outside = set(), set(), set(), False
+    calls, known, engines, outside = set(), set(), set(), False
     for name in imports(CHECKOUT / "services" / module.name):
         parts = name.split(".")
-        if parts[0] == "hetao" and parts[1] not in SHARED | {module.name}:
-            (hears if parts[-1] == "events_pb2" else calls).add(parts[1])
+        if parts[0] == "hetao" and len(parts) == 4 and parts[1] not in SHARED | {module.name}:
+            (calls if parts[3].endswith("_pb2_grpc") else known).add(parts[1])
         if parts[0] == "asyncpg" or name == "kit.table":
             engines.add(POSTGRES)
         if name == "kit.blobs":
             engines.add(BLOBS)
         outside |= parts[0] in OUTSIDE
     assert calls <= set(module.calls), f"{module.name} calls {calls - set(module.calls)} without saying so"
-    assert hears <= set(module.hears), f"{module.name} hears {hears - set(module.hears)} without saying so"
+    related = {*module.calls, *module.hears}
+    assert known <= related, f"{module.name} uses the contract of {known - related} without saying so"
     assert engines <= set(module.engines)
     assert outside == bool(module.egress), f"{module.name}: what it reaches outside and `egress` differ"
 
