@@ -1,0 +1,129 @@
+"""What notify does by itself: it sends what is due, and looks after what was lost."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from uuid import UUID
+
+import httpx
+from opentelemetry.trace import SpanKind
+
+from kit import telemetry
+from kit.errors import Unavailable
+from kit.module import Runtime
+from kit.timers import Timer, timer
+from kit.unit import DATABASE_AWAY, Unit
+from services.notify import store
+from services.notify.channels import CALL_TIMEOUT, Channel
+from services.notify.model import Outcome, Outgoing
+from services.notify.service import LOOK, LOST, Notify
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two looks for what is due.
+POLL = 1.0
+
+#: Calls at the same time.
+AT_ONCE = 8
+
+
+def timers(service: Notify) -> list[Timer]:
+    @timer(LOST)
+    async def lose(unit: Unit, key: str) -> None:
+        await service.lose(unit, UUID(key))
+
+    @timer(LOOK)
+    async def look_again(unit: Unit, key: str) -> None:
+        await service.look_again(unit, UUID(key))
+
+    return [lose, look_again]
+
+
+#: Seconds to wait between the tries to record an outcome: what is not recorded is unknown.
+RECORDING = (0.2, 1.0, 5.0)
+
+#: The database is away, or nobody knows whether it has committed.
+PASSING = (*DATABASE_AWAY, Unavailable)
+
+
+class Sender:
+    """The worker that makes the calls. Any number of processes may run one: the attempt's row is the claim.
+
+    An attempt is committed before its call and its outcome after it, so a crash in between is known: the timer `LOST` tells.
+    """
+
+    def __init__(self, runtime: Runtime, service: Notify, channels: Mapping[str, Channel]) -> None:
+        self._runtime, self._service, self._channels = runtime, service, channels
+
+    async def run(self) -> None:
+        """Until cancelled; calls under way are then finished, since to drop them would leave their outcomes unknown."""
+        async with self.client() as client:
+            step: asyncio.Task[int] | None = None
+            try:
+                while True:
+                    step = asyncio.create_task(self.step(client))
+                    try:
+                        sent = await asyncio.shield(step)
+                    except PASSING as error:
+                        log.warning("sending waits: %s", type(error).__name__)
+                        sent = 0
+                    if sent < AT_ONCE:
+                        await asyncio.sleep(POLL)
+            finally:
+                if step is not None and not step.done():
+                    await asyncio.wait([step], timeout=CALL_TIMEOUT)
+
+    @staticmethod
+    def client() -> httpx.AsyncClient:
+        """The environment's proxies are not for us, and a redirect could lead a signed message anywhere."""
+        return httpx.AsyncClient(timeout=CALL_TIMEOUT, follow_redirects=False, trust_env=False)
+
+    async def step(self, client: httpx.AsyncClient) -> int:
+        """Sends some of what is due now. Returns how many were tried."""
+        ids = await self._runtime.read(lambda unit: store.due(unit, AT_ONCE), action="notify.due")
+        results = await asyncio.gather(*(self._deliver(client, each) for each in ids), return_exceptions=True)
+        for failure in results:  # only when all have ended, so that none is dropped
+            if isinstance(failure, BaseException):
+                raise failure
+        return len(ids)
+
+    async def _deliver(self, client: httpx.AsyncClient, delivery_id: UUID) -> None:
+        transact, service = self._runtime.transact, self._service
+        try:
+            message = await transact(lambda unit: service.begin(unit, delivery_id), action="notify.attempt")
+        except PASSING:
+            raise
+        except Exception as error:
+            log.error("delivery %s cannot be begun", delivery_id, exc_info=error)
+            await transact(lambda unit: service.abandon(unit, delivery_id), action="notify.attempt")
+            return
+        if message is not None:
+            outcome = await self._send(client, message)
+            await self._record(message, outcome)
+
+    async def _send(self, client: httpx.AsyncClient, message: Outgoing) -> Outcome:
+        with telemetry.span(f"send {message.channel}", SpanKind.CLIENT, message.traceparent) as span:
+            try:
+                async with asyncio.timeout(CALL_TIMEOUT * 2):  # the client's own limits are per step of a call
+                    channel = self._channels[message.channel]
+                    outcome = await channel.send(client, replace(message, traceparent=span.traceparent))
+            except TimeoutError:
+                outcome = Outcome(Outcome.UNKNOWN, "TIMEOUT")
+            if outcome.kind != Outcome.DELIVERED:
+                span.failed(outcome.reason)
+            return outcome
+
+    async def _record(self, message: Outgoing, outcome: Outcome) -> None:
+        async def end(unit: Unit) -> None:
+            await self._service.end(unit, message.id, message.number, outcome)
+
+        for wait in RECORDING:
+            try:
+                await self._runtime.transact(end, action="notify.outcome")
+                return
+            except PASSING:
+                await asyncio.sleep(wait)
+        await self._runtime.transact(end, action="notify.outcome")
