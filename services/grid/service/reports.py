@@ -18,7 +18,7 @@ from kit.statutory import Deadline, Deadlines
 from kit.unit import Unit
 from services.grid.model.directory import HEAD, Department
 from services.grid.model.divisions import Ancestors
-from services.grid.model.grids import WORKER, Grid
+from services.grid.model.grids import BASIC, WORKER, Grid
 from services.grid.model.points import Point
 from services.grid.model.reports import (
     MERGED,
@@ -157,7 +157,7 @@ class Reports:
         return report
 
     async def _locate(self, unit: Unit, new: NewReport) -> Where:
-        """The outline in which the point lies decides; then the grid that was named, the community, the reporter's only grid."""
+        """The outline in which the point lies decides; then the grid that was named; then the reporter's own in the community, or anywhere."""
         own = await grids.own(unit, unit.principal.account, unit.today)
         county = self.counties.at(new.point) if new.point else ""
         if new.point and not county:
@@ -167,8 +167,11 @@ class Reports:
             grid = await grids.by_code(unit, new.grid_code)
             if grid is None or not grid.active:
                 raise InvalidArgument("GRID_UNKNOWN", field="grid_code", grid=new.grid_code)
-        if grid is None and not new.community and len(own) == 1:
-            grid = own[0]
+        if grid is None:
+            here = [one for one in own if one.division.startswith(new.community)]
+            # A school or a market in her care makes it no less plain which ground is hers.
+            here = [one for one in here if one.kind == BASIC] or here
+            grid = here[0] if len(here) == 1 else None
         community = grid.division if grid else new.community
         if not community:
             raise InvalidArgument("GRID_OR_COMMUNITY", field="grid_code")

@@ -54,7 +54,7 @@ class CreateReportRequest(_message.Message):
     grid_code: _builtins.str
     """The grid that it lies in, where the reporter knows it."""
     community: _builtins.str
-    """The village or community, where no grid is known; the reporter's own grid when both are left out."""
+    """The village or community, where no grid is known. It is in the reporter's own basic grid there, where she has one; with neither given, in her only one."""
     late_reason: _builtins.str
     """Why it comes so late. Required when it happened or was captured longer ago than the rule grid.report.past says."""
     request_id: _builtins.str
