@@ -13,12 +13,17 @@ import pytest
 from kit.clock import VirtualClock
 from kit.config import Settings, load
 from kit.database import Database
+from kit.module import POSTGRES
 from kit.platform import Platform
 from kit.postgres import EmbeddedPostgres
 from kit.postgres_programs import find_programs
 from services.registry import MODULES
 from tests import plans
 from tests.world import MORNING, World
+
+
+#: The services that keep something; the gateway only stands in front of them.
+STORED = [module for module in MODULES if POSTGRES in module.engines]
 
 
 def open_folder() -> Path:
@@ -74,7 +79,7 @@ async def template(server: EmbeddedPostgres) -> AsyncIterator[Settings]:
     settings = load(data_dir=folder, database={"name": "template_world"}, http={"port": 0}, grpc={"port": 0})
     clock = VirtualClock(MORNING)
     async with Platform(
-        settings, MODULES, clock=clock, database=Database(settings, server), listen=False, background=False
+        settings, STORED, clock=clock, database=Database(settings, server), listen=False, background=False
     ) as made:
         await made.settle()
     yield settings
@@ -91,7 +96,7 @@ async def world(server: EmbeddedPostgres, template: Settings) -> AsyncIterator[W
     settings = template.model_copy(update={"database": template.database.model_copy(update={"name": name})})
     clock = VirtualClock(MORNING)
     async with Platform(
-        settings, MODULES, clock=clock, database=Database(settings, server), listen=False, background=False
+        settings, STORED, clock=clock, database=Database(settings, server), listen=False, background=False
     ) as platform:
         statements: set[tuple[str, str]] = set()
         with plans.recorded(statements):
