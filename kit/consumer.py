@@ -17,26 +17,16 @@ import asyncpg
 
 from kit import telemetry
 from kit.database import shadow_of
-from kit.errors import DomainError, Unavailable
+from kit.errors import DomainError
 from kit.events import Envelope, Handler, topic_of
 from kit.log import Batch, Log, Record, Subscription
 from kit.module import Runtime
-from kit.unit import DATABASE_AWAY, RETRIED, Unit, run
+from kit.unit import DATABASE_AWAY, PASSING, Unit, run
 
 log = logging.getLogger(__name__)
 
 #: Events that share a transaction at most: its locks are held while it lasts.
 LARGEST_UNIT = 50
-
-#: Faults that pass by themselves.
-PASSING = (
-    *DATABASE_AWAY,
-    *RETRIED,
-    Unavailable,
-    TimeoutError,
-    asyncpg.QueryCanceledError,
-    asyncpg.LockNotAvailableError,
-)
 
 ENTER = """
 insert into inbox (handler, source, event_id, at)
@@ -69,7 +59,7 @@ class Consumer:
             while True:
                 try:
                     await self.step(wait=True)
-                except PASSING as error:
+                except (*PASSING, *DATABASE_AWAY) as error:
                     log.warning("the consumer of %s waits: %s", self._runtime.name, type(error).__name__)
                     self._subscribed().rewind()
                     await asyncio.sleep(random.uniform(0.1, 0.5))
@@ -89,7 +79,7 @@ class Consumer:
         if self._subscription:
             try:
                 await self._subscription.close()
-            except PASSING:
+            except (*PASSING, *DATABASE_AWAY):
                 log.warning("the consumer of %s could not give its partitions up", self._runtime.name)
 
     def _subscribed(self) -> Subscription:
@@ -244,7 +234,7 @@ def _parked(handler: Handler, record: Record, error: str, attempts: int) -> tupl
         record.value,
         e.time,
         e.traceparent,
-        error[:400],
+        error[:400].replace("\0", ""),
         attempts,
     )
 

@@ -3,7 +3,7 @@
     async with Platform(settings, [grid.MODULE, cases.MODULE]) as platform:
         await platform.until_stopped()
 
-The order: database → migrations → keys and identity → connections → services → reference data → relay, consumers, timers → listeners → ready.
+The order: database → keys and identity → migrations → connections → services → reference data → relay, consumers, timers → listeners → ready.
 Down again the other way round; calls under way are finished first. Services of this process are called in process, others over a socket.
 """
 
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Self
 
+import asyncpg
 import grpc
 
 from hetao.operations.v1 import operations_pb2
@@ -29,7 +30,7 @@ from kit.identity import Roles, Verifier
 from kit.issuer import DemoIssuer
 from kit.log import Log
 from kit.log.sql import SqlLog
-from kit.migrate import migrate, plan
+from kit.migrate import migrate
 from kit.module import POSTGRES, Module, Parts, Runtime
 from kit.operations import OperationsApi
 from kit.relay import Relay
@@ -119,17 +120,21 @@ class Platform:
             ratio=self.settings.telemetry.sample_ratio,
         )
         self._progress("启动数据库", "starting the database")
-        self.database: Database = self._given_database or await self._exit.enter_async_context(Database.open(self.settings))
+        if self._given_database:
+            self.database = self._given_database
+        else:
+            self.database = await self._exit.enter_async_context(Database.open(self.settings))
         fresh = False
         stored = [module.name for module in self.modules if POSTGRES in module.engines]
         if self.settings.database.prepare:
             await self.database.prepare([*stored, LOG_SCHEMA])
-            self._progress("升级表结构", "migrating the schemas")
-            everything = sum(len(files) for files in plan(self.modules, log=True).values())
-            fresh = await migrate(self.database, self.modules) == everything
-        self.log = await self._open_log()
+            fresh = await self._is_fresh(stored)
         self._progress("读取密钥与规则", "reading keys and rules")
-        self._open_trust(data_exists=not fresh)
+        self._open_trust(data_exists=not fresh)  # before the first table: a first start that was killed can go on
+        if self.settings.database.prepare:
+            self._progress("升级表结构", "migrating the schemas")
+            await migrate(self.database, self.modules)
+        self.log = await self._open_log()
         for module in self.modules:
             self.services[module.name] = await self._build(module)
         await self._load_data()
@@ -138,6 +143,17 @@ class Platform:
         if self._listen:
             await self._open_server()
         self._waiting_for = ""
+
+    async def _is_fresh(self, schemas: Sequence[str]) -> bool:
+        """Whether no service has ever stored anything here."""
+        for schema in schemas:
+            connection = await self.database.connect(schema)
+            try:
+                if await connection.fetchval("select to_regclass('migration') is not null"):
+                    return False
+            finally:
+                await connection.close()
+        return True
 
     async def _open_log(self) -> Log:
         pool = await self._pool(LOG_SCHEMA, self.settings.database.background_pool_size + len(self.modules))
@@ -249,7 +265,7 @@ class Platform:
                 gone = retention.batch
                 while gone == retention.batch:
                     gone = await self.log.trim(before, retention.batch)
-            except unit.DATABASE_AWAY as error:
+            except (*unit.DATABASE_AWAY, asyncpg.PostgresError) as error:
                 log.warning("the log waits to be trimmed: %s", type(error).__name__)
             await asyncio.sleep(retention.every_seconds)
 
@@ -317,7 +333,7 @@ class Platform:
             if service.consumer and not self._background:
                 await service.consumer.close()
             if service.relay:
-                with contextlib.suppress(*unit.DATABASE_AWAY):
+                with contextlib.suppress(*unit.DATABASE_AWAY, asyncpg.PostgresError):
                     await service.relay.release()
         await self._exit.aclose()
 

@@ -75,7 +75,10 @@ class Relay:
             return 0
         async with asyncio.timeout(self._send_timeout):  # a log that hangs must not keep the lease's successor waiting
             await self._log.append(topic_of(self._runtime.name), [_record(row, self._runtime.source) for row in rows])
-        await pool.execute(MARK, [row["id"] for row in rows], self._owner, self._epoch)
+        marked = await pool.execute(MARK, [row["id"] for row in rows], self._owner, self._epoch)
+        if marked == "DELETE 0":  # another one is at work, or has done it
+            self._held_until = 0.0
+            return 0
         return len(rows)
 
     async def _hold(self, pool: asyncpg.Pool) -> bool:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from kit import telemetry
-from kit.unit import DATABASE_AWAY, Unit, run
+from kit.unit import CONNECTION_LOST, DATABASE_AWAY, Unit, run
 
 if TYPE_CHECKING:
     from kit.module import Runtime
@@ -116,8 +116,8 @@ class TimerLoop:
                 return True
             except _Gone:
                 return False
-            except DATABASE_AWAY:
-                raise
+            except (*CONNECTION_LOST, asyncpg.InsufficientResourcesError):
+                raise  # no other timer would fare better
             except Exception as error:
                 span.failed(type(error).__name__)
                 await self._back_off(row, error)

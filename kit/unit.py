@@ -32,18 +32,38 @@ T = TypeVar("T")
 #: The largest event that a broker takes by default is 1 MiB; ours stay far below.
 LARGEST_EVENT = 256 * 1024
 
+
+class NoConnection(Unavailable):
+    """No connection to the database is to be had at the moment."""
+
+
 #: Errors after which the same work may simply be done again.
 RETRIED = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.InvalidCachedStatementError)
 
-#: The database is away, or went away.
-DATABASE_AWAY = (
+#: What a unit meets when the database is away, or goes away under it.
+CONNECTION_LOST = (
+    NoConnection,
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
-    asyncpg.TooManyConnectionsError,
     asyncpg.InterfaceError,
-    OSError,
+    ConnectionError,
+    TimeoutError,
+)
+
+#: The same for work that takes connections from a pool by itself.
+DATABASE_AWAY = (*CONNECTION_LOST, asyncpg.TooManyConnectionsError, OSError)
+
+#: Faults that pass by themselves: the same work may succeed later, and nothing of it is done.
+PASSING = (
+    *CONNECTION_LOST,
+    *RETRIED,
+    Unavailable,
+    asyncpg.QueryCanceledError,  # statement_timeout
+    asyncpg.LockNotAvailableError,
+    asyncpg.InsufficientResourcesError,  # a full disk, too many connections
+    asyncpg.ReadOnlySQLTransactionError,  # a server that is a replica, for now
 )
 
 FLUSH = """
@@ -106,6 +126,7 @@ class Unit:
         self.purpose = ""
         self._pool = runtime.background_pool if background else runtime.pool
         self._connection: asyncpg.pool.PoolConnectionProxy[asyncpg.Record] | None = None
+        self._ending: asyncio.Task[None] | None = None
         self._events: list[tuple[Event, bool, str]] = []
         self._changes: list[tuple[str, UUID, int, str, str, bytes | None, bytes, str, str]] = []
         self._scheduled: dict[tuple[str, str], datetime] = {}
@@ -121,10 +142,19 @@ class Unit:
     async def connection(self) -> asyncpg.pool.PoolConnectionProxy[asyncpg.Record]:
         """The unit's connection, taken at the first call; a writing unit's transaction begins with it."""
         if self._connection is None:
-            self._connection = await self._pool.acquire(timeout=self.runtime.settings.database.acquire_timeout)
+            try:
+                async with asyncio.timeout(self.runtime.settings.database.acquire_timeout):
+                    self._connection = await self._pool.acquire()
+            except (OSError, asyncpg.TooManyConnectionsError) as error:  # a TimeoutError is an OSError
+                raise NoConnection("UNAVAILABLE") from error
             if self.writes:
                 await self._connection.execute("begin")
         return self._connection
+
+    @property
+    def connected(self) -> bool:
+        """Whether it has a connection that works."""
+        return self._connection is not None and not self._connection.is_closed()
 
     async def fetch(self, sql: str, *args: Any) -> list[asyncpg.Record]:
         return await (await self.connection()).fetch(sql, *args)
@@ -205,6 +235,11 @@ class Unit:
         self._changes.append((table, after.id, after.version, *who_and_what))
         self._loaded[table, after.id] = after
 
+    @property
+    def gathered(self) -> bool:
+        """Whether there is something to flush."""
+        return bool(self._events or self._changes or self._scheduled or self._cancelled)
+
     # -- sealed values ------------------------------------------------------------------------------------------------
 
     def seal(self, field: str, owner: UUID, text: str) -> bytes:
@@ -219,9 +254,9 @@ class Unit:
 
     # -- the end, called by the kit alone -----------------------------------------------------------------------------
 
-    async def flush(self, reply: tuple[str, bytes, bytes] | None = None) -> None:
-        """Writes what was gathered. `reply`: request id, digest of the request, sealed answer."""
-        if not (self._events or self._changes or self._scheduled or self._cancelled or reply):
+    async def flush(self, reply: tuple[str, str, bytes, bytes] | None = None) -> None:
+        """Writes what was gathered. `reply`: method, request id, digest of the request, sealed answer."""
+        if not (self.gathered or reply):
             return
         stamp = int(self.now.timestamp() * 1000)
         events = [event for event, _, _ in self._events]
@@ -245,28 +280,29 @@ class Unit:
             [kind for kind, _ in self._scheduled],
             [key for _, key in self._scheduled],
             list(self._scheduled.values()),
-            [self.action] if reply else [],
-            [reply[0]] if reply else [],
-            [reply[1]] if reply else [],
-            [reply[2]] if reply else [],
+            *([part] for part in reply or ()),
+            *([] for _ in range(0 if reply else 4)),
         )
 
-    async def commit(self, reply: tuple[str, bytes, bytes] | None = None) -> None:
-        """The flush and the commit, shielded from cancellation together.
+    async def commit(self, reply: tuple[str, str, bytes, bytes] | None = None) -> None:
+        """The flush and the commit, shielded from cancellation together: once begun they are finished, whoever still waits.
 
         Unavailable(OUTCOME_UNKNOWN) if the connection broke in the middle: a repeat of the request finds out.
         """
-        await asyncio.shield(self._commit(reply))
+        self._ending = asyncio.create_task(self._commit(reply))
+        await asyncio.shield(self._ending)
 
-    async def _commit(self, reply: tuple[str, bytes, bytes] | None) -> None:
+    async def _commit(self, reply: tuple[str, str, bytes, bytes] | None) -> None:
         await self.flush(reply)
         if self._connection is not None:
-            if self.writes:
-                try:
-                    await self._connection.execute("commit")
-                except DATABASE_AWAY as error:
-                    raise Unavailable("OUTCOME_UNKNOWN") from error
-            await self.release()
+            try:
+                ended = await self._connection.execute("commit")
+            except CONNECTION_LOST as error:
+                raise Unavailable("OUTCOME_UNKNOWN") from error
+            if ended != "COMMIT":  # the server says so of a transaction in which a statement failed and was caught
+                raise RuntimeError(f"{self.action} was undone: {ended}")
+            connection, self._connection = self._connection, None
+            await self._pool.release(connection)
         if self._events:
             self.runtime.relay_wanted.set()
         if self._scheduled:
@@ -274,13 +310,19 @@ class Unit:
 
     async def release(self) -> None:
         """Gives the connection back; a transaction that is still open is undone first."""
+        if self._connection is not None:
+            await asyncio.shield(self._release())
+
+    async def _release(self) -> None:
+        if self._ending is not None:
+            await asyncio.wait([self._ending])
         connection, self._connection = self._connection, None
         if connection is None:
             return
         try:
             if connection.is_in_transaction():
                 await connection.execute("rollback")
-        except (*DATABASE_AWAY, asyncpg.PostgresError):
+        except (*CONNECTION_LOST, asyncpg.PostgresError):
             connection.terminate()
         finally:
             await self._pool.release(connection)
@@ -289,7 +331,7 @@ class Unit:
 async def run(
     open_unit: Callable[[], Unit],
     work: Callable[[Unit], Awaitable[T]],
-    reply: Callable[[T], tuple[str, bytes, bytes]] | None = None,
+    reply: Callable[[T], tuple[str, str, bytes, bytes]] | None = None,
 ) -> T:
     """Runs the work in a unit of its own and commits it; does it again, twice at most, after a deadlock or a stale cached plan.
 
@@ -301,16 +343,25 @@ async def run(
             try:
                 result = await work(unit)
             except Refused as refused:
-                await unit.commit()
+                if unit.writes:
+                    await unit.commit()
                 raise refused.error from None
             if unit.writes:
                 await unit.commit(reply(result) if reply else None)
+            elif unit.gathered:
+                raise RuntimeError(f"{unit.action} reads, but gathered something to write")
             return result
         except RETRIED:
             if attempt == 3:
                 raise
+        except asyncpg.InterfaceError as error:
+            if (
+                unit.connected
+            ):  # not a lost connection, which has the same class, but a statement and arguments that do not fit
+                raise RuntimeError(str(error)) from error
+            raise
         finally:
-            await asyncio.shield(unit.release())
+            await unit.release()
     raise AssertionError("unreachable")
 
 

@@ -21,22 +21,26 @@ from kit.errors import (
     DomainError,
     Internal,
     InvalidArgument,
-    NotFound,
     PermissionDenied,
+    ResourceExhausted,
     Unauthenticated,
     Unavailable,
+    Unimplemented,
     Violation,
 )
 from kit.identity import Principal
 from kit.module import Runtime
 from kit.rpc.methods import Method
 from kit.rpc.status import Failed, status_of, unreadable
-from kit.unit import DATABASE_AWAY, Unit
+from kit.unit import CONNECTION_LOST, PASSING, Unit
 
 log = logging.getLogger(__name__)
 
 #: A call without a deadline of its own gets this one, in seconds.
 LONGEST_CALL = 30.0
+
+#: In bytes. Requests are small: photos go through the gateway.
+LARGEST_REQUEST = 1024 * 1024
 
 
 class Dispatcher:
@@ -49,11 +53,17 @@ class Dispatcher:
         """The serialised answer. Raises Failed with a status, and nothing else but cancellation."""
         method = self.methods.get(path)
         if method is None:
-            raise Failed(status_of(NotFound("METHOD_UNKNOWN"), self.runtime.texts))
+            raise Failed(status_of(Unimplemented("METHOD_UNKNOWN"), self.runtime.texts))
+        if len(payload) > LARGEST_REQUEST:
+            raise Failed(status_of(ResourceExhausted("REQUEST_TOO_LARGE"), self.runtime.texts))
         with telemetry.server_span(method.path, metadata.get("traceparent", "")) as span:
             try:
                 return await self._answer(
-                    method, payload, metadata, min(timeout or LONGEST_CALL, LONGEST_CALL), span.traceparent
+                    method,
+                    payload,
+                    metadata,
+                    LONGEST_CALL if timeout is None else min(timeout, LONGEST_CALL),
+                    span.traceparent,
                 )
             except Failed as failure:
                 span.failed(failure.code.name)
@@ -115,8 +125,9 @@ class Dispatcher:
         async def handle(opened: Unit) -> bytes:
             return (await method.handler(request, opened)).SerializeToString()  # type: ignore[no-any-return]
 
-        def reply(answer: bytes) -> tuple[str, bytes, bytes]:
-            return request_id, digest(request), self.runtime.keys.seal_bytes("kit.reply", request_id, answer)
+        def reply(answer: bytes) -> tuple[str, str, bytes, bytes]:
+            sealed = self.runtime.keys.seal_bytes("kit.reply", request_id, answer)
+            return method.path, request_id, digest(request), sealed
 
         return await unit.run(open_unit, handle, reply if request_id else None)
 
@@ -125,14 +136,18 @@ class Dispatcher:
     ) -> bytes | None:
         """The stored answer, if this request was answered before: looked for after any failure, so that the happy path pays nothing."""
         request_id: str = getattr(request, "request_id", "") if method.writes and method.repeatable else ""
-        if not request_id or principal is None or not principal.account or isinstance(error, DATABASE_AWAY):
+        if not request_id or principal is None or not principal.account or isinstance(error, CONNECTION_LOST):
             return None
-        row = await self.runtime.pool.fetchrow(
-            "select digest, answer from reply where account = $1 and method = $2 and request_id = $3",
-            principal.account,
-            method.path,
-            request_id,
-        )
+
+        async def look(opened: Unit) -> asyncpg.Record | None:
+            return await opened.fetchrow(
+                "select digest, answer from reply where account = $1 and method = $2 and request_id = $3",
+                principal.account,
+                method.path,
+                request_id,
+            )
+
+        row = await unit.run(lambda: Unit(self.runtime, principal, writes=False, action=method.path), look)
         if row is None:
             return None
         if row["digest"] != digest(request):
@@ -175,8 +190,10 @@ def _domain(error: Exception, method: Method) -> DomainError:
         case asyncpg.UniqueViolationError(table_name="reply"):
             # The first call with this id was undone after all, between our write and our look.
             return Unavailable("OUTCOME_UNKNOWN")
-        case _ if isinstance(error, DATABASE_AWAY):
-            log.warning("database away during %s: %s", method.path, type(error).__name__)
+        case asyncpg.CharacterNotInRepertoireError() | asyncpg.UntranslatableCharacterError():
+            return InvalidArgument("CHARACTER_NOT_ALLOWED")  # PostgreSQL keeps every character but U+0000
+        case _ if isinstance(error, PASSING):
+            log.warning("%s in %s", type(error).__name__, method.path)
             return Unavailable("UNAVAILABLE")
         case _:
             log.error("unforeseen error in %s", method.path, exc_info=error)

@@ -11,13 +11,13 @@ from grpc_health.v1 import _async as health_aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from kit.rpc.pipeline import Dispatcher
+from kit.rpc.pipeline import LARGEST_REQUEST, Dispatcher
 from kit.rpc.status import Failed
 
 log = logging.getLogger(__name__)
 
-#: Requests are small: photos go through the gateway.
-LARGEST_REQUEST = 1024 * 1024
+#: What the transport reads at all. The pipeline refuses less than that, and says why.
+LARGEST_MESSAGE = 4 * LARGEST_REQUEST
 
 
 class Server:
@@ -27,7 +27,7 @@ class Server:
         self._server = grpc.aio.server(
             options=[
                 ("grpc.so_reuseport", 0),  # a second process on the port must fail, not share it
-                ("grpc.max_receive_message_length", LARGEST_REQUEST),
+                ("grpc.max_receive_message_length", LARGEST_MESSAGE),
                 ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
                 ("grpc.keepalive_permit_without_calls", 1),
             ]

@@ -18,7 +18,7 @@ from kit.ids import uuid7
 from kit.log import Batch, Log, Record, Subscription
 from kit.log.sql import SqlLog
 from kit.migrate import migrate
-from tests import shelf
+from kit.module import LOG, Module, Parts
 
 PARTITIONS = 8
 
@@ -66,8 +66,8 @@ class SqlLogs:
 
 @pytest.fixture(params=["sql"])
 async def logs(request: pytest.FixtureRequest, database: Database) -> AsyncIterator[LogUnderTest]:
-    await database.prepare([LOG_SCHEMA, shelf.MODULE.name])
-    await migrate(database, [shelf.MODULE])
+    await database.prepare([LOG_SCHEMA])
+    await migrate(database, [Module("nobody", lambda _: Parts(), engines=[LOG])])
     opened = SqlLogs(database)
     yield opened
     await opened.close()
@@ -126,18 +126,6 @@ class Reader:
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
-
-
-async def until(condition: Callable[[], bool | Awaitable[bool]], what: str, seconds: float = 10.0) -> None:
-    """Waits for a condition, looking at it often."""
-    deadline = asyncio.get_running_loop().time() + seconds
-    while True:
-        met = condition()
-        if met if isinstance(met, bool) else await met:
-            return
-        if asyncio.get_running_loop().time() > deadline:
-            raise AssertionError(f"it did not come to this in {seconds} s: {what}")
-        await asyncio.sleep(0.01)
 
 
 async def drained(log: Log, topic: str, group: str = "drain") -> list[Batch]:

@@ -19,8 +19,8 @@ from tests.conformance.conftest import (
     long_ago,
     readers,
     record,
-    until,
 )
+from tests.waiting import until
 
 TOPIC = "hetao.test.v1"
 

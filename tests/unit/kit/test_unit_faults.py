@@ -1,0 +1,159 @@
+"""What a unit of work does when its caller goes, its database goes, or its code is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+import asyncpg
+import pytest
+
+from kit.events import Event
+from kit.timers import Timer, TimerLoop
+from kit.unit import Unit
+from tests import shelf
+from tests.unit.kit.conftest import HOUR, ShelfWorld
+from tests.waiting import until
+from tests.world import refused
+
+
+async def test_a_commit_is_finished_when_its_caller_has_gone(
+    shelf_world: ShelfWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    committing, cancelled = asyncio.Event(), asyncio.Event()
+    flush = Unit.flush
+
+    async def observed(unit: Unit, reply: Any = None) -> None:
+        committing.set()
+        await cancelled.wait()
+        await flush(unit, reply)
+
+    monkeypatch.setattr(Unit, "flush", observed)
+    call = asyncio.create_task(shelf_world.put("自行车", request_id="r1"))
+    await committing.wait()
+    call.cancel()
+    await asyncio.sleep(0)
+    cancelled.set()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert [row["title"] for row in await shelf_world.rows("shelf", "select title from thing")] == ["自行车"]
+    pool = shelf_world.platform.services["shelf"].runtime.pool
+    assert pool.get_idle_size() == pool.get_size(), "every connection was given back"
+    await shelf_world.put("自行车", request_id="r1")
+    assert len(await shelf_world.rows("shelf", "select from thing")) == 1
+
+
+async def test_calls_that_are_cut_off_keep_no_connection(shelf_world: ShelfWorld) -> None:
+    """Cancelled at every moment of their work, with all connections in use."""
+    thing = await shelf_world.put("a")
+    for nth in range(60):
+        calls = [asyncio.create_task(shelf_world.change(thing, f"t{n}")) for n in range(3)]
+        calls += [asyncio.create_task(shelf_world.put(f"{nth}")) for _ in range(12)]
+        await asyncio.sleep(nth * 0.0005)
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+    pool = shelf_world.platform.services["shelf"].runtime.pool
+    assert pool.get_idle_size() == pool.get_size()
+    rows = await shelf_world.rows("shelf", "select version from audit where entity_id = $1 order by version", thing.id)
+    assert [row["version"] for row in rows] == list(range(1, len(rows) + 1))
+    assert await shelf_world.rows(
+        "shelf", "select (select count(*) from outbox) = (select count(*) from audit) as same"
+    )
+    assert not await shelf_world.rows(
+        "shelf", "select from pg_locks l join pg_class c on c.oid = l.relation and c.relname = 'thing'"
+    )
+
+
+async def test_a_unit_that_only_reads_cannot_lose_what_it_says(shelf_world: ShelfWorld) -> None:
+    runtime = shelf_world.platform.services["shelf"].runtime
+
+    async def say(unit: Unit) -> None:
+        unit.emit(Event("k", shelf.pb.ThingChanged(id="x")))
+
+    with pytest.raises(RuntimeError, match="gathered something"):
+        await runtime.read(say, action="test")
+
+
+async def test_a_statement_that_failed_and_was_caught_undoes_the_unit(shelf_world: ShelfWorld) -> None:
+    runtime = shelf_world.platform.services["shelf"].runtime
+
+    async def careless(unit: Unit) -> None:
+        await unit.execute("insert into fired (key) values ('x')")
+        with contextlib.suppress(asyncpg.PostgresError):
+            await unit.execute("select 1 / 0")
+
+    with pytest.raises(RuntimeError, match="ROLLBACK"):
+        await runtime.transact(careless, action="test")
+
+
+async def test_texts_that_cannot_be_kept_are_refused(shelf_world: ShelfWorld) -> None:
+    thing = await shelf_world.put("a")
+    for call in (
+        shelf_world.put("nul \0"),
+        shelf_world.put("a", request_id="nul \0"),
+        shelf_world.change(thing, "nul \0"),
+        shelf_world.change(thing, "b", request_id="nul \0"),
+    ):
+        no = await refused(call)
+        assert (no.code, no.reason) == ("INVALID_ARGUMENT", "CHARACTER_NOT_ALLOWED")
+    assert len(await shelf_world.rows("shelf", "select from thing")) == 1
+
+
+async def test_when_every_connection_is_taken_a_caller_is_told_to_come_again(shelf_world: ShelfWorld) -> None:
+    runtime = shelf_world.platform.services["shelf"].runtime
+    database = runtime.settings.database.model_copy(update={"acquire_timeout": 0.2})
+    runtime.settings = runtime.settings.model_copy(update={"database": database})
+    async with contextlib.AsyncExitStack() as taken:
+        for _ in range(database.pool_size):
+            await taken.enter_async_context(runtime.pool.acquire())
+        assert (await refused(shelf_world.put("a", request_id="r1"))).code == "UNAVAILABLE"
+    await shelf_world.put("a", request_id="r1")
+
+
+async def test_a_lock_that_is_not_to_be_had_is_no_error_of_ours(shelf_world: ShelfWorld) -> None:
+    thing = await shelf_world.put("a")
+    pool = shelf_world.platform.services["shelf"].runtime.pool
+    async with contextlib.AsyncExitStack() as taken:
+        for _ in range(pool.get_max_size()):
+            connection = await taken.enter_async_context(pool.acquire())
+            await connection.execute("set lock_timeout = '50ms'")
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("select from thing where id = $1 for update", thing.id)
+        assert (await refused(shelf_world.change(thing, "b"))).code == "UNAVAILABLE"
+    assert (await shelf_world.change(thing, "b")).title == "b"
+
+
+async def test_a_dead_connection_is_no_error_of_ours(shelf_world: ShelfWorld) -> None:
+    thing = await shelf_world.put("a")
+    pool = shelf_world.platform.services["shelf"].runtime.pool
+    of_ours = "from pg_stat_activity where wait_event_type = 'Lock' and usename = current_user"
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("select from thing where id = $1 for update", thing.id)
+        waiting = asyncio.create_task(shelf_world.change(thing, "b"))
+        await until(lambda: pool.fetchval(f"select exists (select {of_ours})"), "it waits for the lock")
+        await pool.execute(f"select pg_terminate_backend(pid) {of_ours}")
+        assert (await refused(waiting)).code == "UNAVAILABLE"
+    assert (await shelf_world.change(thing, "b")).title == "b"
+
+
+@pytest.mark.parametrize("fault", ["arguments", "file"])
+async def test_a_timer_that_is_our_fault_starves_nobody(shelf_world: ShelfWorld, fault: str) -> None:
+    """Neither arguments that do not fit nor a missing file is the database's absence, for which every timer would have to wait."""
+    service = shelf_world.platform.services["shelf"]
+    wrong, fine = await shelf_world.put("wrong"), await shelf_world.put("fine")
+
+    async def work(unit: Unit, key: str) -> None:
+        if key == wrong.id and fault == "arguments":
+            await unit.execute("insert into fired (key) values ($1)", key, key)
+        if key == wrong.id:
+            raise FileNotFoundError("no such photo")
+        await unit.execute("insert into fired (key) values ($1)", key)
+
+    timers = TimerLoop(service.runtime, [Timer("shelf.check", work)])
+    shelf_world.clock.move(2 * HOUR)
+    assert await timers.run_due() == 1
+    assert [row["key"] for row in await shelf_world.rows("shelf", "select key from fired")] == [fine.id]
+    (waiting,) = await shelf_world.rows("shelf", "select key, attempts from timer")
+    assert (waiting["key"], waiting["attempts"]) == (wrong.id, 1)
