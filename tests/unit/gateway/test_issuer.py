@@ -29,9 +29,14 @@ async def client(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.mark.parametrize(
     "form",
-    [{"grant_type": "password", "username": "dispatcher"}, {"grant_type": "client_credentials", "client_id": "dispatcher"}],
+    [
+        {"grant_type": "password", "username": "dispatcher"},
+        {"grant_type": "client_credentials", "client_id": "dispatcher"},
+    ],
 )
-async def test_a_client_that_knows_only_the_address_gets_a_token_that_is_taken(client: httpx.AsyncClient, form: dict[str, str]):
+async def test_a_client_that_knows_only_the_address_gets_a_token_that_is_taken(
+    client: httpx.AsyncClient, form: dict[str, str]
+):
     document = (await client.get("http://hetao/issuer/.well-known/openid-configuration")).json()
     answer = await client.post(document["token_endpoint"], data=form)
     assert answer.status_code == 200
