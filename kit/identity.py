@@ -46,7 +46,10 @@ REFRESH_EVERY: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Somebody who calls, or the system itself. `divisions`: code prefixes; `permissions`: names and patterns with `*`."""
+    """Somebody who calls, or the system itself. `divisions`: code prefixes; `permissions`: names and patterns with `*`.
+
+    `department`: the one that the account belongs to; `others`: further ones in which it holds a post too.
+    """
 
     account: str
     roles: tuple[str, ...] = ()
@@ -55,6 +58,12 @@ class Principal:
     permissions: frozenset[str] = frozenset()
     system: bool = False
     token: str = field(default="", repr=False, compare=False)
+    others: tuple[str, ...] = ()
+
+    @property
+    def departments(self) -> tuple[str, ...]:
+        """Every department that the principal works in, its own first; empty without one."""
+        return (self.department, *self.others) if self.department else ()
 
     def may(self, permission: str) -> bool:
         return _permits(self.permissions, permission)
@@ -239,12 +248,13 @@ class Verifier:
         account = claims["sub"]
         if not isinstance(account, str) or not 0 < len(account) <= 200 or account == "system":
             raise ValueError("sub")
-        department = _claim(claims, self._claims["department"])
+        department, *others = _departments(_claim(claims, self._claims["department"]))
         roles = _texts(_claim(claims, self._claims["roles"]))
         return Principal(
             account=account,
             roles=roles,
-            department=department if isinstance(department, str) else "",
+            department=department,
+            others=tuple(others),
             # An empty prefix would be the whole country.
             divisions=tuple(code for code in _texts(_claim(claims, self._claims["divisions"])) if code.isdigit()),
             permissions=self._roles.permissions(roles),
@@ -266,6 +276,13 @@ def _claim(claims: Mapping[str, Any], path: str) -> Any:
     for part in path.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
     return value
+
+
+def _departments(value: Any) -> tuple[str, ...]:
+    """The claim is one department, or a list of them with the account's own first. An empty text is no department."""
+    if isinstance(value, list):
+        return tuple(text for text in _texts(value) if text) or ("",)
+    return (value,) if isinstance(value, str) else ("",)
 
 
 def _texts(value: Any) -> tuple[str, ...]:

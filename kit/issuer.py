@@ -82,7 +82,7 @@ class DemoIssuer:
         entry = self._accounts.get(account)
         if entry is None:
             raise NotFound("ACCOUNT_UNKNOWN", account=account)
-        now = self._clock.now()
+        now, own = self._clock.now(), entry.get("department", "")
         claims = {
             "iss": self.name,
             "sub": account,
@@ -90,7 +90,7 @@ class DemoIssuer:
             "iat": int(now.timestamp()),
             "exp": int((now + self.lifetime).timestamp()),
             "roles": entry["roles"],
-            "department": entry.get("department", ""),
+            "department": [own, *entry["others"]] if "others" in entry else own,
             "divisions": entry["divisions"],
         }
         return jwt.encode({"alg": "ES256", "kid": self._key.kid}, claims, self._key, algorithms=["ES256"])

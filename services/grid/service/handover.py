@@ -193,7 +193,7 @@ class Handovers:
         if handover.grid_id is not None:
             mine = await self.reports.serves(unit, handover.grid_id)
         else:
-            mine = unit.principal.department == str(handover.department_id)
+            mine = str(handover.department_id) in unit.principal.departments
         if not mine:
             raise PermissionDenied("HANDOVER_OF_OTHERS")
         return report, handover

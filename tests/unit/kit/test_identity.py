@@ -245,6 +245,17 @@ def accounts(tmp_path):
     return path
 
 
+async def test_an_account_may_work_in_several_departments_its_own_first(settings, accounts, clock):
+    for claimed, worked_in in (("d1", ("d1",)), (["d1", "d2"], ("d1", "d2")), ("", ()), (None, ()), ([], ()), ([""], ())):
+        principal = await verifier(Issuer(KEY), clock).verify(token(department=claimed))
+        assert (principal.department, principal.departments) == ((*worked_in, "")[0], worked_in)
+    with pytest.raises(Unauthenticated):
+        await verifier(Issuer(KEY), clock).verify(token(department=[1]))
+    accounts.write_text(accounts.read_text() + 'others = ["d2"]\n')
+    demo = DemoIssuer.open(settings, clock, accounts)
+    assert (await Verifier.of(settings, ROLES, clock, demo).verify(demo.mint("clerk-1"))).departments == ("d1", "d2")
+
+
 async def test_the_demo_issuer_makes_tokens_that_are_taken(settings, accounts, clock):
     demo = DemoIssuer.open(settings, clock, accounts)
     checks = Verifier.of(settings, ROLES, clock, demo)
