@@ -26,6 +26,7 @@ from kit.clock import Clock
 from kit.config import CHECKOUT, Settings
 from kit.consumer import Consumer
 from kit.database import LOG_SCHEMA, Database
+from kit.errors import StartupError
 from kit.identity import Roles, Verifier
 from kit.issuer import DemoIssuer
 from kit.log import Log
@@ -207,13 +208,26 @@ class Platform:
         parts = module.build(runtime)
         if pools is None:
             return Service(runtime, parts, Dispatcher(runtime, methods_of(parts.rpc)), None, None, None)
-        runtime.epoch = await pools[0].fetchval("select epoch from installation")
+        runtime.epoch = await self._installation(module.name, pools[0])
         relay = Relay(runtime, self.log)
         consumer = Consumer(runtime, parts.hears, self.log) if parts.hears else None
         timers = TimerLoop(runtime, parts.timers) if parts.timers else None
         operations = OperationsApi(runtime, parts, consumer, self.log)
         dispatcher = Dispatcher(runtime, methods_of({**parts.rpc, OPERATIONS: operations}))
         return Service(runtime, parts, dispatcher, relay, consumer, timers)
+
+    async def _installation(self, service: str, pool: Any) -> int:
+        """The installation's epoch. Raises `StartupError` if its data were sealed with another keyring."""
+        ours = self.keys.fingerprint
+        row = await pool.fetchrow(
+            "update installation set keyring = case keyring when '' then $1 else keyring end returning epoch, keyring", ours
+        )
+        if row["keyring"] != ours:
+            raise StartupError(
+                f"密钥文件 {self.settings.key_file} 与服务 {service} 的数据不符；请恢复原密钥文件",
+                f"the key file {self.settings.key_file} is not the one that the data of {service} were sealed with: restore that one",
+            )
+        return int(row["epoch"])
 
     async def _load_data(self) -> None:
         """Reference data first in every service, then demo data: each load is one unit and does nothing the second time."""

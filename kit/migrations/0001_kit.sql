@@ -3,9 +3,11 @@
 -- Raised by install and by restore: readers drop what an older epoch said.
 create table installation (
     only_one boolean primary key default true check (only_one),
-    epoch int not null
+    epoch int not null,
+    -- Which keyring the data were sealed with; another one is refused at start.
+    keyring text not null
 );
-insert into installation (epoch) values (1);
+insert into installation (epoch, keyring) values (1, '');
 
 -- A rebuild of the projections that is under way: meanwhile they are kept twice, the new ones in the shadow schema.
 create table rebuild (
