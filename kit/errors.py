@@ -20,13 +20,14 @@ class StartupError(Exception):
 
 
 class DomainError(Exception):
-    """`reason` is UPPER_SNAKE; `field` the request's field in proto names, dotted; `params` fill the texts and travel along."""
+    """`reason` is UPPER_SNAKE; `field` the request's field in proto names, dotted; `params` fill the texts and travel along, each up to
+    100 characters."""
 
     code = grpc.StatusCode.UNKNOWN
 
     def __init__(self, reason: str, *, field: str = "", **params: Any):
         super().__init__(reason)
-        self.reason, self.field, self.params = reason, field, {k: str(v) for k, v in params.items()}
+        self.reason, self.field, self.params = reason, field, {k: str(v)[:100] for k, v in params.items()}
 
     def __str__(self) -> str:
         where = f" at {self.field}" if self.field else ""

@@ -16,6 +16,9 @@ from kit.texts import Texts
 DOMAIN = "hetao"
 DETAILS = "grpc-status-details-bin"
 
+#: Bytes. A client takes 8 KiB of metadata by default, and these travel in base64, beside the message itself.
+LARGEST_STATUS = 4500
+
 
 class Failed(Exception):
     """An RPC's failure, ready to be sent."""
@@ -54,9 +57,13 @@ def status_of(error: DomainError, texts: Texts, request: Descriptor | None = Non
                 localized_message=LocalizedMessage(locale="zh-CN", message=f"{label}：{zh}" if label else zh),
             )
         ]
-    if violations:
-        details.insert(1, BadRequest(field_violations=violations))
-    return Status(code=error.code.value[0], message=en, details=[_pack(d) for d in details])
+    while True:
+        named: list[Message] = [BadRequest(field_violations=violations)] if violations else []
+        packed = [_pack(detail) for detail in (details[0], *named, *details[1:])]
+        status = Status(code=error.code.value[0], message=en, details=packed)
+        if status.ByteSize() <= LARGEST_STATUS or not violations:
+            return status
+        violations = violations[: len(violations) // 2]
 
 
 def _violation(violation: Violation, texts: Texts, request: Descriptor | None) -> BadRequest.FieldViolation:
