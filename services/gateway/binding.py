@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
 import orjson
@@ -23,6 +23,9 @@ from google.protobuf.message_factory import GetMessageClass
 from hetao.options.v1 import options_pb2
 from services.gateway.json_codec import FIELD_MASK, Convert, Flaw, Wrong, converter, decoder, encoder, object_of
 from services.gateway.paths import Template
+
+#: In place of a body that has no bytes; JSON's null is a value, and the wrong one.
+EMPTY: Final = object()
 
 _INTEGER = re.compile(r"-?[0-9]{1,20}")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]{1,3})?")
@@ -79,6 +82,7 @@ class Binding:
         self.request_class = GetMessageClass(self.input)
         self.response_class = GetMessageClass(self.output)
         self.body, self.response_body = rule.body, rule.response_body
+        self.public: bool = method.GetOptions().Extensions[options_pb2.access].public
         self.has_request_id = "request_id" in self.input.fields_by_name
         self.has_etag = "etag" in self.input.fields_by_name
         self.path = {p.name: p for p in map(self._path_parameter, Template.parse(self.template).variables)}
@@ -162,10 +166,10 @@ class Binding:
         return self._read_body is not None
 
     def read(self, path: Mapping[str, str], query: str, body: Any) -> Message:
-        """The request. ``path`` by template variables, ``body`` parsed JSON or None for an empty body. Raises Invalid."""
+        """The request. ``path`` by template variables, ``body`` parsed JSON or EMPTY. Raises Invalid."""
         request = self.request_class()
         flaws: list[Flaw] = []
-        if body is not None and self._read_body is not None:
+        if body is not EMPTY and self._read_body is not None:
             self._read_body(body, request, flaws)
         if query:
             self._read_query(query, request, flaws)

@@ -126,7 +126,12 @@ def _decimals(nanos: int) -> str:
 
 
 def mask_text(value: Any) -> str:
-    return ",".join(re.sub("_([a-z0-9])", lambda m: m[1].upper(), path) for path in value.paths)
+    return ",".join(map(camel, value.paths))
+
+
+def camel(path: str) -> str:
+    """As JSON writes it: "place.built_at" → "place.builtAt"."""
+    return re.sub("_([a-z0-9])", lambda match: match[1].upper(), path)
 
 
 def _number(value: float) -> float | str:

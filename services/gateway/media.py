@@ -230,7 +230,7 @@ PATHS: Final[dict[str, Any]] = {
                     "name": "If-None-Match",
                     "in": "header",
                     "description": "The ETag that the caller has.",
-                    "schema": {"type": "string", "pattern": '^"[!#-~]*"$'},
+                    "schema": {"type": "string"},
                 },
             ],
             "responses": {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -9,9 +10,10 @@ from google.protobuf.descriptor import ServiceDescriptor
 
 from hetao.options.v1 import options_pb2
 from kit.rpc.methods import writes
-from services.gateway import media
+from services.gateway import contracts, media
 from services.gateway.binding import Binding, Parameter, bindings
 from services.gateway.comments import Comments
+from services.gateway.json_codec import camel
 from services.gateway.problems import TITLES
 from services.gateway.schema import Schema, Schemas, needed, rules_of
 
@@ -82,6 +84,7 @@ def document(services: Iterable[ServiceDescriptor], comments: Comments) -> dict[
         name = f"{service.name}_{binding.method.name}" + (f"_{nth + 1}" if nth else "")
         operation = {"operationId": name, **_operation(service, binding, schemas, comments)}
         paths.setdefault(_path(binding), {})[binding.verb.lower()] = operation
+    _link(paths, schemas)
     paths.update(media.PATHS)
     components = {"Problem": PROBLEM, **media.SCHEMAS, **schemas.components}
     return {
@@ -104,6 +107,28 @@ def document(services: Iterable[ServiceDescriptor], comments: Comments) -> dict[
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
         },
     }
+
+
+def _link(paths: dict[str, dict[str, Any]], schemas: Schemas) -> None:
+    """Says of what a call creates which other calls take its id: those whose only variable it is."""
+    takers: dict[str, list[str]] = {}
+    for path, verbs in paths.items():
+        if path.count("{") == 1:
+            variable = path[path.index("{") + 1 : path.index("}")]
+            takers.setdefault(variable, []).extend(operation["operationId"] for operation in verbs.values())
+    for verbs in paths.values():
+        for operation in verbs.values():
+            if "_Create" not in operation["operationId"]:
+                continue
+            answer = operation["responses"]["200"]
+            found = schemas.ids(answer["content"]["application/json"]["schema"])
+            links = {
+                taker: {"operationId": taker, "parameters": {name: f"$response.body#/{pointer}"}}
+                for name, pointer in found.items()
+                for taker in takers.get(name, [])
+            }
+            if links:
+                answer["links"] = links
 
 
 def _path(binding: Binding) -> str:
@@ -144,12 +169,14 @@ def _parameters(binding: Binding, schemas: Schemas) -> Iterator[dict[str, Any]]:
         schema = _parameter_schema(parameter, schemas)
         if schema.get("type") == "string":  # an empty segment is another path
             schema["minLength"] = max(1, schema.get("minLength", 1))
+        if contracts.owner(binding.method.containing_service) == contracts.OPERATIONS and parameter.name == "service":
+            schema["enum"] = list(contracts.names())
         yield _parameter(parameter, "path", schema, required=True)
     for parameter in binding.query.values():
-        required = needed(parameter.fd) and len(parameter.steps) == 1
-        if binding.verb == "PATCH" and parameter.name == "updateMask":
-            required = True
-        yield _parameter(parameter, "query", _parameter_schema(parameter, schemas), required=required)
+        required, schema = needed(parameter.fd) and len(parameter.steps) == 1, _parameter_schema(parameter, schemas)
+        if binding.mask and parameter.name == "updateMask":
+            required, schema["pattern"] = True, _mask_pattern(binding)
+        yield _parameter(parameter, "query", schema, required=required)
 
 
 def _parameter_schema(parameter: Parameter, schemas: Schemas) -> Schema:
@@ -177,7 +204,7 @@ def _headers(binding: Binding) -> Iterator[dict[str, Any]]:
     if binding.has_etag:
         yield header("If-Match", "The ETag of what the caller was shown; 412 if it has changed.", {"pattern": _TAG})
     if binding.verb == "GET" and binding.answers_etag:
-        yield header("If-None-Match", "The ETag that the caller has; 304 if it is still right.", {"pattern": _TAG})
+        yield header("If-None-Match", "The ETag that the caller has; 304 if it is still right.", {})
 
 
 def _request_body(binding: Binding, schemas: Schemas) -> dict[str, Any]:
@@ -185,12 +212,20 @@ def _request_body(binding: Binding, schemas: Schemas) -> dict[str, Any]:
         without = frozenset(".".join(p.steps) for p in binding.path.values())
         schema = schemas.message(binding.input, incoming=True, without=without)
         required = any(needed(fd) for fd in binding.input.fields if fd.name not in without)
+        if binding.mask:
+            schemas.of(schema)["properties"]["updateMask"]["pattern"] = _mask_pattern(binding)
     else:
         fd = binding.input.fields_by_name[binding.body]
         within = (".".join(p.steps[1:]) for p in binding.path.values() if p.steps[0] == binding.body)
         schema = schemas.field(fd, incoming=True, without=frozenset(within))
         required = needed(fd)
     return {"required": required, "content": {"application/json": {"schema": schema}}}
+
+
+def _mask_pattern(binding: Binding) -> str:
+    """Names of fields that may be changed, separated by commas."""
+    names = "|".join(re.escape(camel(name)) for name in sorted(binding.mask))
+    return f"^({names})(,({names}))*$"
 
 
 def _responses(binding: Binding, schemas: Schemas) -> dict[str, Any]:
@@ -203,9 +238,7 @@ def _responses(binding: Binding, schemas: Schemas) -> dict[str, Any]:
     ok: dict[str, Any] = {"description": "OK", "content": {"application/json": {"schema": schema}}}
     if binding.answers_etag:
         ok["headers"] = {"ETag": {"description": "The version of what is answered.", "schema": {"type": "string"}}}
-    refusals = [400, 401, 404, 429, 503, 504]
-    if not binding.method.GetOptions().Extensions[options_pb2.access].public:
-        refusals.append(403)
+    refusals = [400, 401, 403, 404, 429, 503, 504]
     if writes(binding.method):
         refusals.append(409)
     if binding.has_etag:

@@ -67,6 +67,21 @@ class Schemas:
             self.components[name] = self._object(message, incoming, without)
         return {"$ref": f"#/components/schemas/{name}"}
 
+    def of(self, reference: Schema) -> Schema:
+        """What a reference refers to."""
+        return self.components[reference["$ref"].rsplit("/", 1)[1]]
+
+    def ids(self, reference: Schema) -> dict[str, str]:
+        """Strings of an answer that may be ids, by name, with where they stand: its own and those of the objects in it."""
+        own = self.of(reference).get("properties", {})
+        found = {name: name for name, schema in own.items() if schema.get("type") == "string"}
+        for name, schema in own.items():
+            if "$ref" in schema:
+                inner = self.of(schema).get("properties", {})
+                strings = (field for field, one in inner.items() if one.get("type") == "string")
+                found |= {field: f"{name}/{field}" for field in strings if field not in found}
+        return found
+
     def _object(self, message: Descriptor, incoming: bool, without: frozenset[str]) -> Schema:
         fields = [fd for fd in message.fields if fd.name not in without]
         schema: Schema = {"type": "object"}

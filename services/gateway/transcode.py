@@ -21,7 +21,7 @@ from opentelemetry.trace import SpanKind
 
 from kit import telemetry
 from kit.texts import Texts
-from services.gateway.binding import Binding, Invalid, bindings
+from services.gateway.binding import EMPTY, Binding, Invalid, bindings
 from services.gateway.json_codec import Flaw
 from services.gateway.paths import BadPath, MethodNotAllowed, NoSuchPath, Paths
 from services.gateway.problems import CONTENT_TYPE, Problem, of_invalid, of_rpc, problem
@@ -187,16 +187,18 @@ class Api:
         traceparent: str,
     ) -> Answer:
         binding = route.binding
-        request = await self._request(binding, values, scope, headers, receive)
-        call = route.call(request)
-        if call is None:
-            raise problem(404, "PATH_UNKNOWN", self._texts)
         metadata = [("traceparent", traceparent)] if traceparent else []
         authorization = headers.get(b"authorization", b"").decode("latin-1")
         if authorization:
             if not _PRINTABLE.fullmatch(authorization):  # gRPC would refuse to send it
                 raise problem(401, "TOKEN_INVALID", self._texts)
             metadata.append(("authorization", authorization))
+        elif not binding.public:  # whether a token is good the service says; nobody reads a body without one
+            raise problem(401, "TOKEN_MISSING", self._texts)
+        request = await self._request(binding, values, scope, headers, receive)
+        call = route.call(request)
+        if call is None:
+            raise problem(404, "PATH_UNKNOWN", self._texts)
         try:
             reply = await call(request, metadata=metadata, timeout=self._timeout)
         except AioRpcError as error:
@@ -212,7 +214,7 @@ class Api:
     async def _request(
         self, binding: Binding, values: dict[str, str], scope: Scope, headers: dict[bytes, bytes], receive: Receive
     ) -> Message:
-        body = await self._body(headers, receive) if binding.takes_body else None
+        body = await self._body(headers, receive) if binding.takes_body else EMPTY
         try:
             request = binding.read(values, scope["query_string"].decode("latin-1"), body)
             if binding.has_request_id and b"idempotency-key" in headers:
@@ -224,7 +226,7 @@ class Api:
         return request
 
     async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> Any:
-        """The parsed body, None when it is empty. Its size is watched while it comes in."""
+        """The parsed body, or EMPTY. Its size is watched while it comes in."""
         declared = headers.get(b"content-length", b"")
         if declared.isdigit() and int(declared) > self._limit:
             raise problem(413, "BODY_TOO_LARGE", self._texts, limit=self._limit)
@@ -240,7 +242,7 @@ class Api:
             chunks.append(chunk)
             more = message.get("more_body", False)
         if not size:
-            return None
+            return EMPTY
         media, _, parameters = headers.get(b"content-type", b"").lower().partition(b";")
         if media.strip() != b"application/json" or parameters.strip() not in (
             b"",

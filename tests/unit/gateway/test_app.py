@@ -240,7 +240,8 @@ async def test_the_server_answers_on_its_port_and_drains(runtime):
         assert answer.json() == {"status": "ok"}
         assert "server" not in answer.headers
         body = orjson.dumps({"title": "x" * 2_000_000})
-        large = await client.post("/v1/cases", content=body, headers={"content-type": "application/json"})
+        headers = {"content-type": "application/json", **as_(runtime, UPLOADER)}
+        large = await client.post("/v1/cases", content=body, headers=headers)
         assert large.status_code == 413
         assert (await client.get("/healthz")).status_code == 200
     serving.cancel()

@@ -108,7 +108,7 @@ def test_answers_that_may_come(document, put):
     assert "ETag" in put["responses"]["200"]["headers"]
     find = document["paths"]["/v1/things"]["get"]
     assert find["security"] == []
-    assert list(find["responses"]) == ["200", "400", "401", "404", "429", "503", "504"]
+    assert list(find["responses"]) == ["200", "400", "401", "403", "404", "429", "503", "504"]
     assert [p["name"] for p in find["parameters"]] == ["colours", "near.lat", "near.height", "pageSize"]
 
 

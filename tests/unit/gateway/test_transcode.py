@@ -25,6 +25,7 @@ from services.gateway.transcode import Api, routes
 
 TEXTS = Texts.load(CHECKOUT / "data" / "texts")
 LIMIT = 4096
+SIGNED = {"Authorization": "Bearer abc"}
 
 
 class Shop:
@@ -120,7 +121,9 @@ async def world(shop):
     async with served(shop, fake) as channel:
         paths = routes([shop.DESCRIPTOR.services_by_name["ShopService"]], lambda name: channel, [])
         api = Api(elsewhere, paths=paths, texts=TEXTS, limit=LIMIT, timeout=0.5)
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://hetao") as client:
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(api), base_url="http://hetao", headers=SIGNED
+        ) as client:
             yield client, fake
 
 
@@ -150,6 +153,14 @@ async def test_the_callers_token_goes_along(world):
     client, _ = world
     answer = await client.get("/v1/items/7?full=true", headers={"Authorization": "Bearer abc"})
     assert answer.json()["title"] == "Bearer abc"
+
+
+async def test_without_a_token_only_what_is_public_is_read(world):
+    client, _ = world
+    del client.headers["authorization"]
+    answer = await client.get("/v1/items/7")
+    assert (answer.status_code, answer.json()["reason"]) == (401, "TOKEN_MISSING")
+    assert (await client.post("/v1/items", json={"title": "a"})).status_code == 200
 
 
 async def test_a_token_that_no_wire_carries_is_no_token(world):
@@ -250,7 +261,9 @@ async def test_a_service_that_is_not_there_is_unavailable(shop):
     async with grpc.aio.insecure_channel("127.0.0.1:1") as channel:
         paths = routes([shop.DESCRIPTOR.services_by_name["ShopService"]], lambda name: channel, [])
         api = Api(elsewhere, paths=paths, texts=TEXTS, limit=LIMIT, timeout=5)
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://hetao") as client:
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(api), base_url="http://hetao", headers=SIGNED
+        ) as client:
             answer = await client.get("/v1/items/7")
     assert answer.status_code == 503
     assert answer.json()["detail"] == "服务暂不可用，请稍后重试"
@@ -277,6 +290,7 @@ async def test_a_body_is_read_and_the_idempotency_key_is_the_request_id(world):
         (b'{"title": "\\ud800"}', {}, 400, "BODY_NOT_JSON"),
         (b"[" * 4000, {}, 400, "BODY_NOT_JSON"),
         (b"[]", {}, 400, "REQUEST_INVALID"),
+        (b"null", {}, 400, "REQUEST_INVALID"),
         (b'{"colour": 1}', {}, 400, "REQUEST_INVALID"),
         (b'{"title": "' + b"a" * LIMIT + b'"}', {}, 413, "BODY_TOO_LARGE"),
         (b"title=a", {"content-type": "application/x-www-form-urlencoded"}, 415, "MEDIA_TYPE_UNSUPPORTED"),
