@@ -124,13 +124,19 @@ def digest(name):
 
 
 def say(zh, en):
-    print("%s · %s" % (zh, en))
-    sys.stdout.flush()
+    write(sys.stdout, "%s · %s\n" % (zh, en))
 
 
 def fail(zh, en):
-    sys.stderr.write("错误：%s\nerror: %s\n" % (zh, en))
+    write(sys.stderr, "错误：%s\nerror: %s\n" % (zh, en))
     sys.exit(1)
+
+
+def write(stream, text):
+    """In UTF-8 whatever the locale."""
+    stream.flush()
+    stream.buffer.write(text.encode("utf-8"))
+    stream.flush()
 
 
 if __name__ == "__main__":
