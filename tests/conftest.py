@@ -21,7 +21,6 @@ from services.registry import MODULES
 from tests import plans
 from tests.world import MORNING, World
 
-
 #: The services that keep something; the gateway only stands in front of them.
 STORED = [module for module in MODULES if POSTGRES in module.engines]
 
