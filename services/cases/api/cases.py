@@ -10,18 +10,19 @@ from kit.errors import InvalidArgument
 from kit.proto import moment, number_of, stamp, text_of
 from kit.unit import Unit
 from services.cases.api import convert
-from services.cases.model import Assignment, CaseFile
+from services.cases.model import Assignment
 from services.cases.service import Cases
 from services.cases.service.intake import NewCase
 from services.cases.service.reading import masked
+from services.cases.store.cases import Folder
 
 
 class CaseApi:
     def __init__(self, service: Cases):
         self.service, self.chain = service, service.chain
 
-    async def _shown(self, unit: Unit, case: CaseFile) -> case_pb2.Case:
-        return convert.case(self.chain, await self.service.reading.whole(unit, case))
+    async def _shown(self, unit: Unit, found: Folder) -> case_pb2.Case:
+        return convert.case(self.chain, await self.service.reading.whole(unit, found))
 
     async def CreateCase(self, request: intake_pb2.CreateCaseRequest, unit: Unit) -> intake_pb2.CreateCaseResponse:
         new = NewCase(
@@ -38,11 +39,9 @@ class CaseApi:
             accept=request.accept,
         )
         registered = await self.service.intake.create(unit, new)
-        whole = await self.service.reading.whole(unit, registered.case)
+        whole = await self.service.reading.whole(unit, registered.folder)
         receipts = [
-            case_pb2.Receipt(
-                party_id=str(party.id), name=values["name"], code=registered.case.code, pin=registered.pins[n]
-            )
+            case_pb2.Receipt(party_id=str(party.id), name=values["name"], code=whole.case.code, pin=registered.pins[n])
             for n, (party, values) in enumerate(whole.parties)
         ]
         duplicates = [
@@ -69,10 +68,11 @@ class CaseApi:
 
     async def AddParty(self, request: intake_pb2.AddPartyRequest, unit: Unit) -> intake_pb2.AddPartyResponse:
         new = convert.new_party(request.party, "party")
-        case, party, pin = await self.service.intake.add_party(unit, UUID(request.case_id), new, request.etag)
+        found, pin = await self.service.intake.add_party(unit, UUID(request.case_id), new, request.etag)
+        party = found.parties[-1]
         name = masked(party, self.service.reading.identity(unit, party))["name"]
-        receipt = case_pb2.Receipt(party_id=str(party.id), name=name, code=case.code, pin=pin)
-        return intake_pb2.AddPartyResponse(case=await self._shown(unit, case), receipt=receipt)
+        receipt = case_pb2.Receipt(party_id=str(party.id), name=name, code=found.case.code, pin=pin)
+        return intake_pb2.AddPartyResponse(case=await self._shown(unit, found), receipt=receipt)
 
     async def RevealParty(self, request: cases_pb2.RevealPartyRequest, unit: Unit) -> cases_pb2.RevealPartyResponse:
         party, identity = await self.service.reading.reveal(
@@ -82,29 +82,29 @@ class CaseApi:
 
     async def AcceptCase(self, request: intake_pb2.AcceptCaseRequest, unit: Unit) -> intake_pb2.AcceptCaseResponse:
         said = convert.classification(request.classification)
-        case = await self.service.intake.accept(unit, UUID(request.case_id), said, request.etag)
-        return intake_pb2.AcceptCaseResponse(case=await self._shown(unit, case))
+        found = await self.service.intake.accept(unit, UUID(request.case_id), said, request.etag)
+        return intake_pb2.AcceptCaseResponse(case=await self._shown(unit, found))
 
     async def RefuseCase(self, request: intake_pb2.RefuseCaseRequest, unit: Unit) -> intake_pb2.RefuseCaseResponse:
-        case = await self.service.intake.refuse(
+        found = await self.service.intake.refuse(
             unit, UUID(request.case_id), request.ground, request.channel, request.etag
         )
-        return intake_pb2.RefuseCaseResponse(case=await self._shown(unit, case))
+        return intake_pb2.RefuseCaseResponse(case=await self._shown(unit, found))
 
     async def TransferCase(
         self, request: intake_pb2.TransferCaseRequest, unit: Unit
     ) -> intake_pb2.TransferCaseResponse:
-        case = await self.service.intake.transfer(
+        found = await self.service.intake.transfer(
             unit, UUID(request.case_id), request.number, request.note, request.etag
         )
-        return intake_pb2.TransferCaseResponse(case=await self._shown(unit, case))
+        return intake_pb2.TransferCaseResponse(case=await self._shown(unit, found))
 
     async def ClassifyCase(
         self, request: intake_pb2.ClassifyCaseRequest, unit: Unit
     ) -> intake_pb2.ClassifyCaseResponse:
         said = convert.classification(request.classification)
-        case = await self.service.intake.classify(unit, UUID(request.case_id), said, request.etag)
-        return intake_pb2.ClassifyCaseResponse(case=await self._shown(unit, case))
+        found = await self.service.intake.classify(unit, UUID(request.case_id), said, request.etag)
+        return intake_pb2.ClassifyCaseResponse(case=await self._shown(unit, found))
 
     async def DispatchCase(
         self, request: handling_pb2.DispatchCaseRequest, unit: Unit
@@ -112,31 +112,31 @@ class CaseApi:
         assignments = [
             Assignment(one.department_id, one.desk, one.lead, one.limit_days, one.demand) for one in request.assignments
         ]
-        case = await self.service.handling.dispatch(unit, UUID(request.case_id), assignments, request.etag)
-        return handling_pb2.DispatchCaseResponse(case=await self._shown(unit, case))
+        found = await self.service.handling.dispatch(unit, UUID(request.case_id), assignments, request.etag)
+        return handling_pb2.DispatchCaseResponse(case=await self._shown(unit, found))
 
     async def ReviewCase(self, request: handling_pb2.ReviewCaseRequest, unit: Unit) -> handling_pb2.ReviewCaseResponse:
         case_id, handling = UUID(request.case_id), self.service.handling
         if request.decision == types_pb2.REVIEW_DECISION_APPROVE:
             if request.task_ids:
                 raise InvalidArgument("TASKS_WITH_APPROVAL", field="task_ids")
-            case = await handling.approve(unit, case_id, request.note, request.etag)
+            found = await handling.approve(unit, case_id, request.note, request.etag)
         else:
             tasks = [UUID(task_id) for task_id in request.task_ids]
-            case = await handling.send_back(unit, case_id, tasks, request.note, request.etag)
-        return handling_pb2.ReviewCaseResponse(case=await self._shown(unit, case))
+            found = await handling.send_back(unit, case_id, tasks, request.note, request.etag)
+        return handling_pb2.ReviewCaseResponse(case=await self._shown(unit, found))
 
     async def ConcludeCase(
         self, request: handling_pb2.ConcludeCaseRequest, unit: Unit
     ) -> handling_pb2.ConcludeCaseResponse:
         outcome = text_of(types_pb2.Outcome, request.outcome)
-        case = await self.service.handling.conclude(unit, UUID(request.case_id), outcome, request.note, request.etag)
-        return handling_pb2.ConcludeCaseResponse(case=await self._shown(unit, case))
+        found = await self.service.handling.conclude(unit, UUID(request.case_id), outcome, request.note, request.etag)
+        return handling_pb2.ConcludeCaseResponse(case=await self._shown(unit, found))
 
     async def RecordFollowUp(
         self, request: handling_pb2.RecordFollowUpRequest, unit: Unit
     ) -> handling_pb2.RecordFollowUpResponse:
-        case = await self.service.handling.follow_up(
+        found = await self.service.handling.follow_up(
             unit,
             UUID(request.case_id),
             UUID(request.party_id),
@@ -146,7 +146,7 @@ class CaseApi:
             request.note,
             request.etag,
         )
-        return handling_pb2.RecordFollowUpResponse(case=await self._shown(unit, case))
+        return handling_pb2.RecordFollowUpResponse(case=await self._shown(unit, found))
 
     async def ListTimeline(
         self, request: handling_pb2.ListTimelineRequest, unit: Unit

@@ -19,7 +19,7 @@ from services.cases import model
 from services.cases.model import CaseFile, Centre, Limit, Task
 from services.cases.service import telling
 from services.cases.store import cases as store
-from services.cases.store.cases import Step
+from services.cases.store.cases import Folder, Step
 from services.cases.words import Word, Words
 
 #: One timer per running clock; each firing does the next step and sets the one after.
@@ -96,31 +96,26 @@ class Chain:
 
     # -- a case and what goes with every change of it ------------------------------------------------------------------
 
-    async def own(self, unit: Unit, case_id: UUID, etag: str) -> CaseFile:
+    async def own(self, unit: Unit, case_id: UUID, etag: str) -> Folder:
         """The case for a change by the responsible centre. PermissionDenied(CENTRE_NOT_RESPONSIBLE) for others who see it."""
-        case = await store.CASES.get(unit, case_id)
-        if not unit.principal.system and unit.principal.department != case.centre:
+        found = await store.folder(unit, case_id)
+        if not unit.principal.system and found.case.centre not in unit.principal.departments:
             raise PermissionDenied("CENTRE_NOT_RESPONSIBLE")
-        unit.match(etag, case)
-        return case
+        unit.match(etag, found.case)
+        return found
 
-    async def task_for_work(
-        self, unit: Unit, case_id: UUID, task_id: UUID, etag: str
-    ) -> tuple[CaseFile, list[Task], Task]:
-        """The case, all its tasks and the one that the caller's department was given. NotFound for anybody else's."""
-        case = await store.CASES.get(unit, case_id)
-        tasks = await store.tasks_of(unit, case.id)
-        for task in tasks:
-            if task.id == task_id and task.department == unit.principal.department and not task.desk:
+    async def task_for_work(self, unit: Unit, case_id: UUID, task_id: UUID, etag: str) -> tuple[Folder, Task]:
+        """The case and the task that the caller's department was given. NotFound for anybody else's."""
+        found = await store.folder(unit, case_id)
+        for task in found.tasks:
+            if task.id == task_id and task.department in unit.principal.departments and not task.desk:
                 unit.match(etag, task)
-                return case, tasks, task
+                return found, task
         raise NotFound("NOT_FOUND", resource="task")
 
     async def save(self, unit: Unit, case: CaseFile, what: str, *steps: Step) -> CaseFile:
         """The case with its version raised, its timeline and its event."""
-        saved = await store.CASES.save(unit, case)
-        if steps:
-            await store.add_steps(unit, case.id, steps)
+        saved = await store.CASES.save_told(unit, case, steps)
         unit.emit(telling.case_changed(saved, what, self.runtime.epoch))
         return saved
 

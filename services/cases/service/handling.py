@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from uuid import UUID
 
 from kit.errors import InvalidArgument, NotFound, PermissionDenied
@@ -14,7 +15,7 @@ from services.cases.model import Assignment, CaseFile, Party, Task
 from services.cases.service import telling
 from services.cases.service.chain import CASE_CLOCK, TASK_CLOCK, Chain, both, day, step
 from services.cases.store import cases as store
-from services.cases.store.cases import Step
+from services.cases.store.cases import Folder, Step
 
 
 class Handling:
@@ -23,11 +24,11 @@ class Handling:
 
     # -- dispatch ---------------------------------------------------------------------------------------------------------
 
-    async def dispatch(self, unit: Unit, case_id: UUID, assignments: Sequence[Assignment], etag: str) -> CaseFile:
+    async def dispatch(self, unit: Unit, case_id: UUID, assignments: Sequence[Assignment], etag: str) -> Folder:
         """A task for each. Departments are told and have their own clock; a desk takes its task at the table at once."""
-        case = await self.chain.own(unit, case_id, etag)
+        found = await self.chain.own(unit, case_id, etag)
+        case, present = found.case, found.tasks
         kind = self.chain.words.kinds.get(case.kind, unit.today)
-        present = await store.tasks_of(unit, case.id)
         model.check_assignments(assignments, present)
         case = case.dispatch(kind, [one.department for one in assignments if one.department])
         names = await self._names(unit, case, assignments)
@@ -44,7 +45,8 @@ class Handling:
             if not task.desk:
                 self.chain.set_clock(unit, task)
                 unit.emit(self._tell(case, task, "cases.dispatched", "duty-officer"))
-        return await self.chain.save(unit, case, "dispatch", *steps)
+        case = await self.chain.save(unit, case, "dispatch", *steps)
+        return replace(found, case=case, tasks=[*present, *tasks])
 
     async def _names(self, unit: Unit, case: CaseFile, assignments: Sequence[Assignment]) -> list[str]:
         """The names of departments and desks, in order. InvalidArgument for what the grid or the centre does not have."""
@@ -91,24 +93,25 @@ class Handling:
     # -- the departments ----------------------------------------------------------------------------------------------------
 
     async def sign_in(self, unit: Unit, case_id: UUID, task_id: UUID, etag: str) -> Task:
-        case, _, task = await self.chain.task_for_work(unit, case_id, task_id, etag)
+        found, task = await self.chain.task_for_work(unit, case_id, task_id, etag)
         signed = await store.TASKS.save(unit, task.sign_in(unit.principal.account, unit.now))
         await self.chain.save(
-            unit, case, "sign in", step("sign in", {"department": task.department_name}, told_parties=True)
+            unit, found.case, "sign in", step("sign in", {"department": task.department_name}, told_parties=True)
         )
         return signed
 
     async def start(self, unit: Unit, case_id: UUID, task_id: UUID, etag: str) -> Task:
-        case, _, task = await self.chain.task_for_work(unit, case_id, task_id, etag)
+        found, task = await self.chain.task_for_work(unit, case_id, task_id, etag)
         started = await store.TASKS.save(unit, task.start())
-        await self.chain.save(unit, case, "start", step("start", {"department": task.department_name}))
+        await self.chain.save(unit, found.case, "start", step("start", {"department": task.department_name}))
         return started
 
     async def submit(
         self, unit: Unit, case_id: UUID, task_id: UUID, result: str, media_ids: Sequence[str], etag: str
     ) -> Task:
         """The department answers; when all have, the result goes to the centre."""
-        case, tasks, task = await self.chain.task_for_work(unit, case_id, task_id, etag)
+        found, task = await self.chain.task_for_work(unit, case_id, task_id, etag)
+        case, tasks = found.case, found.tasks
         sealed = unit.seal("cases.task", task.id, result)
         submitted = await store.TASKS.save(unit, task.submit(sealed, list(media_ids), unit.now, tasks))
         unit.cancel(TASK_CLOCK, task.id)
@@ -125,57 +128,63 @@ class Handling:
 
     # -- the centre's review --------------------------------------------------------------------------------------------------
 
-    async def approve(self, unit: Unit, case_id: UUID, note: str, etag: str) -> CaseFile:
-        case = (await self.chain.own(unit, case_id, etag)).approve()
-        for task in await store.tasks_of(unit, case.id):
-            if task.state == model.RESULT_SUBMITTED:
-                await store.TASKS.save(unit, task.accept(unit.now))
-        sealed = self.chain.seal_note(unit, case.id, note)
-        return await self.chain.save(unit, case, "review", step("approve", note=sealed))
+    async def approve(self, unit: Unit, case_id: UUID, note: str, etag: str) -> Folder:
+        found = await self.chain.own(unit, case_id, etag)
+        case = found.case.approve()
+        accepted = [task.accept(unit.now) for task in found.tasks if task.state == model.RESULT_SUBMITTED]
+        tasks = await self._save_tasks(unit, found.tasks, accepted)
+        said = step("approve", note=self.chain.seal_note(unit, case.id, note))
+        return replace(found, case=await self.chain.save(unit, case, "review", said), tasks=tasks)
 
-    async def send_back(self, unit: Unit, case_id: UUID, task_ids: Sequence[UUID], note: str, etag: str) -> CaseFile:
+    async def send_back(self, unit: Unit, case_id: UUID, task_ids: Sequence[UUID], note: str, etag: str) -> Folder:
         """The named departments, or the lead, work on under the limit of a rework. InvalidArgument(TASK_UNKNOWN)."""
-        case = (await self.chain.own(unit, case_id, etag)).send_back()
-        tasks = {task.id: task for task in await store.tasks_of(unit, case.id) if not task.desk}
+        found = await self.chain.own(unit, case_id, etag)
+        case = found.case.send_back()
+        tasks = {task.id: task for task in found.tasks if not task.desk}
         wanted = task_ids or [task.id for task in tasks.values() if task.lead]
         if not wanted:
             raise InvalidArgument("TASK_UNKNOWN", field="task_ids")
-        steps = []
+        steps, sent_back = [], []
         for n, task_id in enumerate(wanted):
             if task_id not in tasks:
                 raise InvalidArgument("TASK_UNKNOWN", field=f"task_ids[{n}]")
-            task = await self._rework(unit, case, tasks[task_id].send_back(self.chain.limit("cases.rework", unit.now)))
+            task = tasks[task_id].send_back(self.chain.limit("cases.rework", unit.now))
+            sent_back.append(task)
+            self._rework(unit, case, task)
             facts = {"department": task.department_name, "due": day(task.due_at)}
             steps.append(step("send back", facts, note=self.chain.seal_note(unit, case.id, note)))
-        return await self.chain.save(unit, case, "send back", *steps)
+        all_tasks = await self._save_tasks(unit, found.tasks, sent_back)
+        return replace(found, case=await self.chain.save(unit, case, "send back", *steps), tasks=all_tasks)
 
-    async def _rework(self, unit: Unit, case: CaseFile, task: Task) -> Task:
-        saved = await store.TASKS.save(unit, task)
+    def _rework(self, unit: Unit, case: CaseFile, task: Task) -> None:
+        """A department is told and its clock runs anew."""
         if not task.desk:
-            self.chain.set_clock(unit, saved)
-            unit.emit(self._tell(case, saved, "cases.rework", "duty-officer"))
-        return saved
+            self.chain.set_clock(unit, task)
+            unit.emit(self._tell(case, task, "cases.rework", "duty-officer"))
+
+    async def _save_tasks(self, unit: Unit, tasks: Sequence[Task], changed: Sequence[Task]) -> list[Task]:
+        """All tasks of the case, with those that were changed as they are now."""
+        saved = {task.id: task for task in await store.TASKS.save_all(unit, changed)}
+        return [saved.get(task.id, task) for task in tasks]
 
     # -- the conclusion and after ---------------------------------------------------------------------------------------------
 
-    async def conclude(self, unit: Unit, case_id: UUID, outcome: str, note: str, etag: str) -> CaseFile:
+    async def conclude(self, unit: Unit, case_id: UUID, outcome: str, note: str, etag: str) -> Folder:
         """Ends the procedure with an outcome. The desks' tasks end with it; one open task of a department refuses it."""
-        before = await self.chain.own(unit, case_id, etag)
+        found = await self.chain.own(unit, case_id, etag)
+        before, parties = found.case, found.parties
         kind = self.chain.words.kinds.get(before.kind, unit.today)
         word = self.chain.words.outcomes.get(outcome, unit.today, field="outcome")
-        tasks = await store.tasks_of(unit, before.id)
-        parties = await store.parties_of(unit, before.id)
         sealed = self.chain.seal_note(unit, before.id, note)
-        case = before.conclude(word, sealed, unit.now, kind, tasks, len(parties))
-        for task in tasks:
-            if task.desk and task.state != model.ACCEPTED:
-                await store.TASKS.save(unit, task.conclude(unit.now))
+        case = before.conclude(word, sealed, unit.now, kind, found.tasks, len(parties))
+        ended = [task.conclude(unit.now) for task in found.tasks if task.desk and task.state != model.ACCEPTED]
+        tasks = await self._save_tasks(unit, found.tasks, ended)
         unit.cancel(CASE_CLOCK, case.id)
         steps = [step("conclude", both("outcome", word), told_parties=True, note=sealed)]
         if not parties:
             case = case.close(unit.now)
             steps.append(step("close", told_parties=True))
-        return await self.chain.save(unit, case, "conclude", *steps)
+        return replace(found, case=await self.chain.save(unit, case, "conclude", *steps), tasks=tasks)
 
     async def follow_up(
         self,
@@ -187,14 +196,15 @@ class Handling:
         satisfaction: str,
         note: str,
         etag: str,
-    ) -> CaseFile:
+    ) -> Folder:
         """What one party said. The caller is not of a department that handled the case."""
         if contacted != bool(solved) or (satisfaction and not contacted):
             raise InvalidArgument("ANSWER_MISSING" if contacted else "ANSWER_WITHOUT_CONTACT", field="solved")
-        case = (await self.chain.own(unit, case_id, etag)).follow_up()
-        if unit.principal.department in case.departments:
+        found = await self.chain.own(unit, case_id, etag)
+        case = found.case.follow_up()
+        if not set(unit.principal.departments).isdisjoint(case.departments):
             raise PermissionDenied("FOLLOW_UP_BY_HANDLER")
-        parties = {party.id: party for party in await store.parties_of(unit, case.id)}
+        parties = {party.id: party for party in found.parties}
         party = parties.get(party_id)
         if party is None:
             raise NotFound("NOT_FOUND", resource="party", field="party_id")
@@ -204,13 +214,14 @@ class Handling:
         else:
             party = party.not_reached(unit.now, unit.today, self.chain.words.parameters(unit.today).follow_up_tries)
         parties[party.id] = await store.PARTIES.save(unit, party)
-        what = model.after_follow_up(case, list(parties.values())) or "follow up"
+        now = replace(found, case=case, parties=list(parties.values()))
+        what = model.after_follow_up(case, now.parties) or "follow up"
         if what == "close":
-            case = case.close(unit.now)
+            now = replace(now, case=case.close(unit.now))
             steps.append(step("close", told_parties=True))
         elif what == "reopen":
-            case = await self._reopen(unit, case, list(parties.values()), steps)
-        return await self.chain.save(unit, case, what, *steps)
+            now = await self._reopen(unit, now, steps)
+        return replace(now, case=await self.chain.save(unit, now.case, what, *steps))
 
     def _asked(
         self, unit: Unit, case: CaseFile, party: Party, contacted: bool, solved: str, satisfaction: str, note: str
@@ -220,21 +231,22 @@ class Handling:
             facts |= self.chain.named("solved", solved) | self.chain.named("satisfaction", satisfaction or "not_said")
         return step("asked" if contacted else "not reached", facts, note=self.chain.seal_note(unit, case.id, note))
 
-    async def _reopen(self, unit: Unit, case: CaseFile, parties: Sequence[Party], steps: list[Step]) -> CaseFile:
+    async def _reopen(self, unit: Unit, found: Folder, steps: list[Step]) -> Folder:
         """Under the shorter limit; the lead works on, and every party will be asked again."""
         limit = self.chain.limit("cases.reopened", unit.now)
-        reopened = case.reopen(unit.now, limit)
-        for party in parties:
-            if party.settled or party.tries:
-                await store.PARTIES.save(unit, party.ask_again())
-        for task in await store.tasks_of(unit, case.id):
-            if task.lead:
-                await self._rework(unit, reopened, task.send_back(limit))
-        self.chain.set_clock(unit, reopened)
+        case = found.case.reopen(unit.now, limit)
+        parties = [
+            await store.PARTIES.save(unit, party.ask_again()) if party.asked_at else party for party in found.parties
+        ]
+        reworked = [task.send_back(limit) for task in found.tasks if task.lead]
+        for task in reworked:
+            self._rework(unit, case, task)
+        tasks = await self._save_tasks(unit, found.tasks, reworked)
+        self.chain.set_clock(unit, case)
         steps.append(step("reopen", {"due": day(limit.due_at)}, told_parties=True))
         to = [(case.centre, "dispatcher")]
-        unit.emit(telling.notice("cases.reopened", reopened, case.id, reopened.round, to, due=day(limit.due_at)))
-        return reopened
+        unit.emit(telling.notice("cases.reopened", case, case.id, case.round, to, due=day(limit.due_at)))
+        return Folder(case, tasks, parties)
 
     def _tell(self, case: CaseFile, task: Task, template: str, post: str) -> Event:
         to = [(task.department, post)]

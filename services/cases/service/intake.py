@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -23,7 +23,7 @@ from services.cases.model import CaseFile, Centre, Classification, Party
 from services.cases.service import telling
 from services.cases.service.chain import CASE_CLOCK, Chain, both, day, days_before, step
 from services.cases.store import cases as store
-from services.cases.store.cases import Step
+from services.cases.store.cases import Folder, Step
 
 #: How far a phone's clock may run ahead.
 CLOCK_SKEW = timedelta(minutes=5)
@@ -62,8 +62,7 @@ class NewCase:
 class Registered:
     """What came of a registration. `pins`: in the order of the parties. `duplicates`: id, code, state, registered_at."""
 
-    case: CaseFile
-    parties: Sequence[Party]
+    folder: Folder
     pins: Sequence[str]
     duplicates: Sequence[asyncpg.Record]
 
@@ -106,7 +105,7 @@ class Intake:
         duplicates = await store.register(unit, case, steps, self._pairs(unit, new.parties), since)
         self.chain.set_clock(unit, case)
         unit.emit(telling.case_changed(case, "accept" if new.accept else "register", self.chain.runtime.epoch))
-        return Registered(case, parties, pins, duplicates)
+        return Registered(Folder(case, (), parties), pins, duplicates)
 
     async def from_handover(
         self,
@@ -137,12 +136,12 @@ class Intake:
         )
         return case
 
-    async def add_party(self, unit: Unit, case_id: UUID, new: NewParty, etag: str) -> tuple[CaseFile, Party, str]:
-        """The case, the party and its PIN."""
-        case = await self.chain.own(unit, case_id, etag)
+    async def add_party(self, unit: Unit, case_id: UUID, new: NewParty, etag: str) -> tuple[Folder, str]:
+        """The case, the new party last, and its PIN."""
+        found = await self.chain.own(unit, case_id, etag)
+        case, present = found.case, found.parties
         if not case.running:
             raise FailedPrecondition("MOVE_NOT_ALLOWED", state=case.state, action="add party")
-        present = await store.parties_of(unit, case.id)
         if len(present) >= 20:
             raise FailedPrecondition("PARTIES_FULL", most=20)
         given = [self._given(unit, party) for party in present]
@@ -152,45 +151,47 @@ class Intake:
         if new_pairs:
             await store.add_pairs(unit, case.id, sorted(new_pairs))
         case = await self.chain.save(unit, case, "attach", step("add party", self.chain.named("role", new.role)))
-        return case, parties[0], pins[0]
+        return replace(found, case=case, parties=[*present, *parties]), pins[0]
 
     # -- the decision -----------------------------------------------------------------------------------------------------
 
-    async def accept(self, unit: Unit, case_id: UUID, classification: Classification, etag: str) -> CaseFile:
-        case = await self.chain.own(unit, case_id, etag)
+    async def accept(self, unit: Unit, case_id: UUID, classification: Classification, etag: str) -> Folder:
+        found = await self.chain.own(unit, case_id, etag)
         steps: list[Step] = []
-        case = self._accepted(self._classified(unit, case, classification, steps), unit.now, steps)
+        case = self._accepted(self._classified(unit, found.case, classification, steps), unit.now, steps)
         self.chain.set_clock(unit, case)
         self._answer(unit, case, events_pb2.HANDOVER_ANSWER_ACCEPTED)
-        return await self.chain.save(unit, case, "accept", *steps)
+        return replace(found, case=await self.chain.save(unit, case, "accept", *steps))
 
-    async def refuse(self, unit: Unit, case_id: UUID, ground: str, channel: str, etag: str) -> CaseFile:
+    async def refuse(self, unit: Unit, case_id: UUID, ground: str, channel: str, etag: str) -> Folder:
         word = self.chain.words.grounds.get(ground, unit.today, field="ground")
-        case = (await self.chain.own(unit, case_id, etag)).refuse(ground, channel, unit.now)
+        found = await self.chain.own(unit, case_id, etag)
+        case = found.case.refuse(ground, channel, unit.now)
         unit.cancel(CASE_CLOCK, case.id)
         self._answer(unit, case, events_pb2.HANDOVER_ANSWER_REFUSED, ground)
         said = step("refuse", {**both("ground", word), "channel": channel}, told_parties=True)
-        return await self.chain.save(unit, case, "refuse", said)
+        return replace(found, case=await self.chain.save(unit, case, "refuse", said))
 
-    async def transfer(self, unit: Unit, case_id: UUID, number: str, note: str, etag: str) -> CaseFile:
-        case = (await self.chain.own(unit, case_id, etag)).transfer(number, unit.now)
+    async def transfer(self, unit: Unit, case_id: UUID, number: str, note: str, etag: str) -> Folder:
+        found = await self.chain.own(unit, case_id, etag)
+        case = found.case.transfer(number, unit.now)
         unit.cancel(CASE_CLOCK, case.id)
         self._answer(unit, case, events_pb2.HANDOVER_ANSWER_TRANSFERRED, number)
         said = step("transfer", {"number": number}, told_parties=True, note=self.chain.seal_note(unit, case.id, note))
-        return await self.chain.save(unit, case, "transfer", said)
+        return replace(found, case=await self.chain.save(unit, case, "transfer", said))
 
-    async def classify(self, unit: Unit, case_id: UUID, said: Classification, etag: str) -> CaseFile:
+    async def classify(self, unit: Unit, case_id: UUID, said: Classification, etag: str) -> Folder:
         """A new complexity gives an accepted case the limit that belongs to it, counted from its acceptance; not after a reopening."""
-        before = await self.chain.own(unit, case_id, etag)
+        found = await self.chain.own(unit, case_id, etag)
         steps: list[Step] = []
-        case = self._classified(unit, before, said, steps)
+        case = self._classified(unit, found.case, said, steps)
         if case.accepted_at and not case.reopened_count:
             kind = self.chain.words.kinds.get(case.kind, unit.today)
             limit = self.chain.limit(kind.rule(case.complexity), case.accepted_at)
             if limit.rule != case.limit_rule:
                 case = case.relimited(limit)
                 self.chain.set_clock(unit, case)
-        return await self.chain.save(unit, case, "classify", *steps)
+        return replace(found, case=await self.chain.save(unit, case, "classify", *steps))
 
     # -- inside -----------------------------------------------------------------------------------------------------------
 

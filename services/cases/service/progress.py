@@ -17,6 +17,7 @@ from services.cases.service.chain import Chain, day
 from services.cases.service.intake import pin_text
 from services.cases.service.reading import Reading, masked
 from services.cases.store import cases as store
+from services.cases.store.cases import Folder
 
 #: Guards of codes that nobody asked for in this time are dropped.
 GUARDS_KEPT = timedelta(days=2)
@@ -52,29 +53,28 @@ class ProgressLookup:
         guard = await store.count_try(unit, code, unit.now)
         if guard["locked_until"] and guard["locked_until"] > unit.now:
             raise ResourceExhausted("LOOKUP_LOCKED", until=guard["locked_until"].isoformat())
-        case = await store.case_by_code(unit, code)
-        party = await self._party(unit, case, pin)
-        if case is None or party is None:
+        found = await store.folder_by_code(unit, code)
+        party = self._party(unit, found, pin)
+        if found is None or party is None:
             if guard["failures"] >= parameters.pin_tries:
                 minutes = parameters.pin_locks[min(guard["locks"], len(parameters.pin_locks) - 1)]
                 await store.lock_code(unit, code, unit.now + timedelta(minutes=minutes))
             raise Refused(PermissionDenied("CODE_OR_PIN_WRONG"))
         await store.forget_tries(unit, code, unit.now - GUARDS_KEPT)
-        return await self._progress(unit, case, party)
+        return await self._progress(unit, found, party)
 
-    async def _party(self, unit: Unit, case: CaseFile | None, pin: str) -> Party | None:
+    def _party(self, unit: Unit, found: Folder | None, pin: str) -> Party | None:
         """The party whose PIN it is. Every party is compared, whichever matches."""
-        if case is None:
+        if found is None:
             return None
-        digests = unit.runtime.keys.indexes("cases.pin", pin_text(case.id, pin))
-        found = None
-        for party in await store.parties_of(unit, case.id):
-            if any(hmac.compare_digest(party.pin, digest) for digest in digests):
-                found = party
-        return found
+        digests = unit.runtime.keys.indexes("cases.pin", pin_text(found.case.id, pin))
+        matching = [
+            party for party in found.parties if any(hmac.compare_digest(party.pin, digest) for digest in digests)
+        ]
+        return matching[0] if matching else None
 
-    async def _progress(self, unit: Unit, case: CaseFile, party: Party) -> Progress:
-        tasks = await store.tasks_of(unit, case.id)
+    async def _progress(self, unit: Unit, found: Folder, party: Party) -> Progress:
+        case = found.case
         rows = await store.timeline(unit, case.id, 0, 200, parties_only=True)
         steps = [(row["at"], *self.reading.sentence(row["what"], row["params"])) for row in rows]
         texts = self.chain.runtime.texts
@@ -83,5 +83,5 @@ class ProgressLookup:
         )
         identity = orjson.loads(unit.open("cases.party", party.id, party.identity))
         centre = (await self.chain.centres(unit))[case.centre]
-        departments = [task.department_name for task in tasks]
+        departments = [task.department_name for task in found.tasks]
         return Progress(case, party, masked(party, identity)["name"], centre.name, departments, stage, steps)

@@ -19,7 +19,10 @@ from kit.unit import Unit
 from services.cases.model import CaseFile, Centre, Party, Task
 from services.cases.service.chain import Chain, step
 from services.cases.store import cases as store
-from services.cases.store.cases import FULL, Disclosure, view
+from services.cases.store.cases import FULL, Disclosure, Folder, Scope, view
+
+#: Which column holds a division of so many digits.
+LEVELS = {4: "city", 6: "county", 9: "township", 12: "community"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,22 +55,21 @@ class Reading:
         self.chain = chain
 
     async def get(self, unit: Unit, id_or_code: str) -> Whole:
-        return await self.whole(unit, await store.case_of(unit, id_or_code))
+        return await self.whole(unit, await store.folder_seen(unit, id_or_code))
 
-    async def whole(self, unit: Unit, case: CaseFile) -> Whole:
+    async def whole(self, unit: Unit, found: Folder) -> Whole:
         """The case with its parties, masked, and its tasks."""
+        case = found.case
         if view(unit.principal, case) != FULL:
             return await self.alone(unit, case)
-        parties = await store.parties_of(unit, case.id)
-        tasks = await store.tasks_of(unit, case.id)
         return Whole(
             case,
             (await self.chain.centres(unit))[case.centre],
             True,
             self.chain.open_content(unit, case),
             self.chain.open_note(unit, case.id, case.outcome_note),
-            [(party, masked(party, self.identity(unit, party))) for party in parties],
-            [self.opened(unit, task) for task in tasks],
+            [(party, masked(party, self.identity(unit, party))) for party in found.parties],
+            [self.opened(unit, task) for task in found.tasks],
         )
 
     async def alone(self, unit: Unit, case: CaseFile) -> Whole:
@@ -80,7 +82,10 @@ class Reading:
         self, unit: Unit, request: Any, state: str, kind: str, division: str, centre: str
     ) -> tuple[list[Whole], str]:
         """A page of cases and the token of the next."""
-        scope = list_scope(unit.principal, division, centre)
+        named = (await self.chain.centres(unit)).get(centre)
+        if centre and named is None:
+            raise NotFound("NOT_FOUND", field="centre", resource="centre")
+        scope = list_scope(unit.principal, division, named)
         page = Page.of(unit, request)
         (before,) = page.after or (LAST_ID,)
         rows, token = page.cut(
@@ -108,10 +113,11 @@ class Reading:
 
     async def reveal(self, unit: Unit, case_id: UUID, party_id: UUID, reason: str) -> tuple[Party, dict[str, str]]:
         """A party unmasked, for the responsible centre and the departments that work on the case. The reason stands in the audit."""
-        case = await store.CASES.get(unit, case_id)
-        if unit.principal.department not in (case.centre, *case.departments):
+        found = await store.folder(unit, case_id)
+        case = found.case
+        if set(unit.principal.departments).isdisjoint((case.centre, *case.departments)):
             raise PermissionDenied("CENTRE_NOT_RESPONSIBLE")
-        party = next((one for one in await store.parties_of(unit, case.id) if one.id == party_id), None)
+        party = next((one for one in found.parties if one.id == party_id), None)
         if party is None:
             raise NotFound("NOT_FOUND", resource="party", field="party_id")
         unit.note(purpose=reason)
@@ -151,33 +157,33 @@ def masked(party: Party, identity: dict[str, str]) -> dict[str, str]:
     }
 
 
-def list_scope(principal: Principal, division: str, centre: str) -> tuple[str, str]:
-    """The one scope that a list keeps to: a column and its value.
+def list_scope(principal: Principal, division: str, centre: Centre | None) -> Scope:
+    """What a list keeps to. Filters narrow what the caller's posts cover and never widen it: NotFound for a division or a centre beyond.
 
-    Filters narrow what the caller's post covers and never widen it: NotFound for a division or a centre that it does not cover.
+    People of a centre see what their centres are responsible for; leaders what lies in their division; a director is both, and begins with
+    the former.
     """
     if division and not principal.covers(division) and not principal.system:
         raise NotFound("NOT_FOUND", field="division", resource="division")
+    own = principal.departments if principal.may("cases.scope.centre") else ()
+    wanted = (centre.id,) if centre else ()
+    if own and not division and (centre is None or centre.id in own):
+        return Scope("centre", wanted or own)
     if principal.may("cases.scope.division"):
-        if centre:
-            return "centre", centre
-        if not division and principal.may("cases.scope.centre"):
-            return "centre", principal.department
-        return _place(division or _only(principal.divisions))
-    if principal.may("cases.scope.centre"):
-        if centre not in ("", principal.department):
+        if centre and not division and principal.covers(centre.division):
+            return Scope("centre", wanted)
+        division = division or _only(principal.divisions)
+        return Scope(LEVELS[len(division)], (division,), centres=wanted)
+    if own:
+        if not division or (centre and centre.id not in own):
             raise NotFound("NOT_FOUND", field="centre", resource="centre")
-        return "centre", principal.department
+        return Scope(LEVELS[len(division)], (division,), centres=wanted or own)
     if principal.may("cases.scope.department"):
-        return "department", principal.department
-    return "reporter", principal.account
+        return Scope("department", principal.departments, division, wanted)
+    return Scope("reporter", (principal.account,), division, wanted)
 
 
 def _only(divisions: Sequence[str]) -> str:
     if len(divisions) != 1:
         raise InvalidArgument("DIVISION_NEEDED", field="division")
     return divisions[0]
-
-
-def _place(division: str) -> tuple[str, str]:
-    return {4: "city", 6: "county", 9: "township", 12: "community"}[len(division)], division

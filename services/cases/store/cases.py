@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -11,6 +11,7 @@ from uuid import UUID
 import asyncpg
 import orjson
 
+from kit.errors import Aborted, NotFound
 from kit.identity import Principal
 from kit.table import Table
 from kit.unit import Unit
@@ -28,9 +29,9 @@ def view(principal: Principal, case: CaseFile) -> str:
     if not principal.covers(case.division):
         # The worker whose report it was keeps seeing its stage, though her grid is narrower than a case that was placed by street.
         return STAGE if _reported(principal, case) else NOTHING
-    if principal.department == case.centre and principal.may("cases.scope.centre"):
+    if case.centre in principal.departments and principal.may("cases.scope.centre"):
         return FULL
-    if principal.department in case.departments and principal.may("cases.scope.department"):
+    if not set(principal.departments).isdisjoint(case.departments) and principal.may("cases.scope.department"):
         return FULL
     if principal.may("cases.scope.division"):
         return STAGE if case.restricted else FULL
@@ -65,30 +66,108 @@ class Step:
     actor: str | None = None
 
 
-CASES = Table("case_file", CaseFile, visible=lambda unit, case: view(unit.principal, case) != NOTHING)
+#: One statement appends a case's steps; `{0}` and the six numbers after it are the places of its parameters.
+APPEND = """
+insert into step (case_id, at, what, actor, told_parties, params, note)
+select ${0}, s.at, s.what, s.actor, s.told_parties, s.params, s.note
+from unnest(${1}::timestamptz[], ${2}::text[], ${3}::text[], ${4}::boolean[], ${5}::text[], ${6}::bytea[]) with ordinality
+    as s (at, what, actor, told_parties, params, note, nth)
+order by s.nth
+"""
+
+
+def _append(first: int) -> str:
+    return APPEND.format(*range(first, first + 7))
+
+
+def _step_columns(unit: Unit, steps: Sequence[Step]) -> tuple[list[Any], ...]:
+    return (
+        [step.at or unit.now for step in steps],
+        [step.what for step in steps],
+        [unit.principal.account if step.actor is None else step.actor for step in steps],
+        [step.told_parties for step in steps],
+        [orjson.dumps(step.params).decode() for step in steps],
+        [step.note for step in steps],
+    )
+
+
+class CaseTable(Table[CaseFile]):
+    """Cases. A change and the steps that tell of it are one statement."""
+
+    def __init__(self) -> None:
+        super().__init__("case_file", CaseFile, visible=lambda unit, case: view(unit.principal, case) != NOTHING)
+        self._update_told = f"with steps as ({_append(len(self._names) + 2)}) {self._update}"
+
+    async def save_told(self, unit: Unit, case: CaseFile, steps: Sequence[Step]) -> CaseFile:
+        """As `save`, with the steps appended to the timeline."""
+        before = unit.loaded(self.name, case.id)
+        saved = replace(case, version=case.version + 1)
+        values = self._values(saved)
+        told = case.id, *_step_columns(unit, steps)
+        if await unit.execute(self._update_told, *values, case.version, *told) != "UPDATE 1":
+            raise Aborted("ETAG_STALE", present="")
+        unit.changed(self.name, before, saved)
+        return saved
+
+
+class TaskTable(Table[Task]):
+    async def save_all(self, unit: Unit, tasks: Sequence[Task]) -> list[Task]:
+        """Several tasks of a case in one round trip: nobody else changes them under its lock."""
+        saved = [replace(task, version=task.version + 1) for task in tasks]
+        await unit.executemany(self._update, [(*self._values(task), task.version - 1) for task in saved])
+        for task in saved:
+            unit.changed(self.name, unit.loaded(self.name, task.id), task)
+        return saved
+
+
+CASES = CaseTable()
 #: Parts are reached through their case, which decides who may see them.
-TASKS = Table("task", Task)
+TASKS = TaskTable("task", Task)
 PARTIES = Table("party", Party)
 DISCLOSURES = Table("disclosure", Disclosure)
 
-#: The same for a part as for its root.
+#: A case's tasks and parties as two arrays of rows, to stand in a select list. `{0}`: the case's id.
+PARTS = (
+    f"array(select row({TASKS.columns}) from task where case_id = {{0}} order by id limit 100), "
+    f"array(select row({PARTIES.columns}) from party where case_id = {{0}} order by id limit 100)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A case with its parts."""
+
+    case: CaseFile
+    tasks: Sequence[Task] = ()
+    parties: Sequence[Party] = ()
+
+
 OPEN_TASKS = f"state in ('{model.DISPATCHED}', '{model.SIGNED_IN}', '{model.HANDLING}', '{model.REWORK}')"
 
 
-async def case_of(unit: Unit, id_or_code: str) -> CaseFile:
-    """The case by its id or its code; NotFound."""
-    if len(id_or_code) == 36:
-        return await CASES.get(unit, UUID(id_or_code))
-    found = await CASES.find(unit, "code = $1", id_or_code)
-    return found or await CASES.get(unit, UUID(int=0))
+async def folder(unit: Unit, case_id: UUID) -> Folder:
+    """The case and its parts for a change: the case is locked first, so that its parts are read as they are under the lock."""
+    case = await CASES.get(unit, case_id)
+    row = await unit.fetchrow(f"select {PARTS.format('$1')}", case_id)
+    assert row is not None
+    return _folder(unit, case, row)
 
 
-async def tasks_of(unit: Unit, case_id: UUID) -> list[Task]:
-    return await TASKS.list(unit, "case_id = $1 order by id limit 100", case_id)
+async def folder_seen(unit: Unit, id_or_code: str) -> Folder:
+    """The case, by its id or its code, and its parts for reading, in one round trip; NotFound."""
+    by_id = len(id_or_code) == 36
+    row = await unit.fetchrow(
+        f"select {PARTS.format('case_file.id')}, {CASES.columns} from case_file where {'id' if by_id else 'code'} = $1",
+        UUID(id_or_code) if by_id else id_or_code,
+    )
+    case = CaseFile(*tuple(row)[2:]) if row else None
+    if case is None or view(unit.principal, case) == NOTHING:
+        raise NotFound("NOT_FOUND", resource="case_file")
+    return _folder(unit, case, row)
 
 
-async def parties_of(unit: Unit, case_id: UUID) -> list[Party]:
-    return await PARTIES.list(unit, "case_id = $1 order by id limit 100", case_id)
+def _folder(unit: Unit, case: CaseFile, row: Any) -> Folder:
+    return Folder(case, [TASKS.load(unit, task) for task in row[0]], [PARTIES.load(unit, party) for party in row[1]])
 
 
 async def case_id_of_task(unit: Unit, task_id: UUID) -> UUID | None:
@@ -103,26 +182,50 @@ async def next_numbers(unit: Unit) -> int:
     return first
 
 
-async def page_of_cases(
-    unit: Unit, scope: tuple[str, str], state: str, kind: str, before: UUID, limit: int
-) -> list[CaseFile]:
-    """Cases of one scope, the newest first. `scope`: a column and its value, "city" and a prefix, or "department" and its id.
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a list of cases keeps to: a column and its values, then a division and centres that narrow it where they are given.
+
+    `column`: one of the table, or "city" with a prefix, or "department" with ids. Only centres and departments may be several.
+    """
+
+    column: str
+    values: Sequence[str]
+    division: str = ""
+    centres: Sequence[str] = ()
+
+
+async def page_of_cases(unit: Unit, scope: Scope, state: str, kind: str, before: UUID, limit: int) -> list[CaseFile]:
+    """Cases of one scope, the newest first.
 
     `state` and `kind` are names of the model, never text of a caller: a literal state lets the partial indexes of open cases serve.
     """
-    column, value = scope
     narrowed = (f" and state = '{state}'" if state else "") + (f" and kind = '{kind}'" if kind else "")
-    match column:
+    more: list[Any] = []
+    if scope.division:
+        more.append(scope.division)
+        narrowed += " and division >= $4 and division < $4 || 'x'"
+    if scope.centres:
+        more.append(list(scope.centres))
+        narrowed += f" and centre = any(${3 + len(more)})"
+    value: Any = scope.values[0] if len(scope.values) == 1 else list(scope.values)
+    match scope.column:
         case "city":
-            # Only the city's leaders come here. `~>=~` would use another index: the order by id is what pages.
+            # Only the city's leaders come here: nearly every row is theirs, and the order by id is what pages.
             where = "county >= $1 and county < $1 || 'x' and id < $2" + narrowed
         case "department":
-            where = f"id in (select case_id from task where department = $1 and case_id < $2) and id < $2{narrowed}"
+            value = list(scope.values)
+            where = (
+                f"id in (select case_id from task where department = any($1) and case_id < $2) and id < $2{narrowed}"
+            )
         case "community":
             where = f"township = left($1, 9) and community = $1 and id < $2{narrowed}"
-        case _:
+        case "centre" if len(scope.values) > 1:  # a page of each, so that the index gives every one in its order
+            each = f"select id from case_file where centre = c.centre and id < $2{narrowed} order by id desc limit $3"
+            where = f"id in (select p.id from unnest($1::text[]) as c (centre) cross join lateral ({each}) as p)"
+        case column:
             where = f"{column} = $1 and id < $2{narrowed}"
-    return await CASES.list(unit, f"{where} order by id desc limit $3", value, before, limit)
+    return await CASES.list(unit, f"{where} order by id desc limit $3", value, before, limit, *more)
 
 
 async def page_of_tasks(
@@ -138,28 +241,9 @@ async def page_of_tasks(
 
 # -- the timeline -----------------------------------------------------------------------------------------------------------------
 
-ADD_STEPS = """
-insert into step (case_id, at, what, actor, told_parties, params, note)
-select $1, s.at, s.what, s.actor, s.told_parties, s.params, s.note
-from unnest($2::timestamptz[], $3::text[], $4::text[], $5::boolean[], $6::text[], $7::bytea[]) with ordinality
-    as s (at, what, actor, told_parties, params, note, nth)
-order by s.nth
-"""
-
-
-def _step_columns(unit: Unit, steps: Sequence[Step]) -> tuple[list[Any], ...]:
-    return (
-        [step.at or unit.now for step in steps],
-        [step.what for step in steps],
-        [unit.principal.account if step.actor is None else step.actor for step in steps],
-        [step.told_parties for step in steps],
-        [orjson.dumps(step.params).decode() for step in steps],
-        [step.note for step in steps],
-    )
-
 
 async def add_steps(unit: Unit, case_id: UUID, steps: Sequence[Step]) -> None:
-    await unit.execute(ADD_STEPS, case_id, *_step_columns(unit, steps))
+    await unit.execute(_append(1), case_id, *_step_columns(unit, steps))
 
 
 async def timeline(
@@ -178,7 +262,7 @@ async def timeline(
 
 #: The first steps and the pairs of a new case are written by the statement that looks for earlier ones: one round trip.
 REGISTER = f"""
-with steps as ({ADD_STEPS}), pairs as (
+with steps as ({_append(1)}), pairs as (
     insert into party_pair (key, seen_at, case_id) select k, $8, $1 from unnest($9::bytea[]) as k
 )
 select distinct on (c.id) c.id, c.code, c.state, c.registered_at
@@ -309,10 +393,12 @@ async def forget_tries(unit: Unit, code: str, before: datetime) -> None:
     )
 
 
-async def case_by_code(unit: Unit, code: str) -> CaseFile | None:
+async def folder_by_code(unit: Unit, code: str) -> Folder | None:
     """For somebody without an account, who has yet to show a PIN."""
-    row = await unit.fetchrow(f"select {CASES.columns} from case_file where code = $1", code)
-    return None if row is None else CaseFile(*row)
+    row = await unit.fetchrow(
+        f"select {PARTS.format('case_file.id')}, {CASES.columns} from case_file where code = $1", code
+    )
+    return None if row is None else _folder(unit, CaseFile(*tuple(row)[2:]), row)
 
 
 async def cases_after(unit: Unit, after: UUID, limit: int) -> list[CaseFile]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from hetao.cases.v1 import case_pb2, cases_pb2, centres_pb2, handling_pb2, tasks_pb2, types_pb2
 from tests.unit.cases.conftest import LABOUR, CentreAtWork, department
 from tests.world import refused
 
 
-async def listed(centre: CentreAtWork, by: str, **filters: object) -> list[str]:
-    answer = await centre.cases(by).ListCases(cases_pb2.ListCasesRequest(**filters))  # type: ignore[arg-type]
+async def listed(work: CentreAtWork, by: str, **filters: object) -> list[str]:
+    answer = await work.cases(by).ListCases(cases_pb2.ListCasesRequest(**filters))  # type: ignore[arg-type]
     return [case.case_id for case in answer.cases]
 
 
@@ -111,25 +113,68 @@ async def test_every_division_has_a_responsible_centre(centre: CentreAtWork) -> 
 
 
 async def test_the_next_office_may_not_do_this_ones_work(centre: CentreAtWork) -> None:
-    """The county's centre is asked where a township's centre is responsible: it sees nothing of it, and its director may not act."""
+    """The county's centre is asked where another town's centre is responsible: it sees nothing of it, and its director may not act."""
     from hetao.cases.v1 import intake_pb2
     from kit.unit import Unit
     from services.cases.store import cases as store
 
-    case = await centre.accepted(division="150826108203")
+    case = await centre.accepted(division="150826100")
 
     async def to_the_township(unit: Unit) -> None:
         from dataclasses import replace
         from uuid import UUID
 
         row = await store.CASES.get(unit, UUID(case.case_id))
-        await store.CASES.save(unit, replace(row, centre=department("150826108-centre")))
+        await store.CASES.save(unit, replace(row, centre=department("150826100-centre")))
 
     await centre.world.platform.services["cases"].runtime.transact(to_the_township, action="test")
     assert (await refused(centre.get(case))).code == "NOT_FOUND"
-    assert (await centre.get(case, by="centre-director-2")).centre_name == "杭锦后旗蒙海镇综治中心"
+    assert (await centre.get(case, by="centre-director-2")).centre_name == "杭锦后旗陕坝镇综治中心"
     said = intake_pb2.ClassifyCaseRequest(case_id=case.case_id, classification=case_pb2.Classification(category="02"))
     refusal = await refused(centre.cases("centre-director-2").ClassifyCase(said))
     assert (refusal.code, refusal.reason) == ("PERMISSION_DENIED", "CENTRE_NOT_RESPONSIBLE")
     lead = handling_pb2.Assignment(department_id=LABOUR, lead=True)
     assert (await refused(centre.dispatch(case, lead, by="centre-director-2"))).reason == "CENTRE_NOT_RESPONSIBLE"
+
+
+async def test_who_serves_two_centres_works_for_both(centre: CentreAtWork) -> None:
+    """The county's people also hold the posts of 蒙海镇's centre."""
+    from dataclasses import replace
+    from uuid import UUID
+
+    from kit.unit import Unit
+    from services.cases.store import cases as store
+
+    town, village = department("150826108-centre"), "150826108203"
+    here = await centre.accepted()
+    await centre.world.travel(timedelta(minutes=1))
+    there = await centre.accepted(division=village)
+
+    async def to_the_town(unit: Unit) -> None:
+        row = await store.CASES.get(unit, UUID(there.case_id))
+        await store.CASES.save(unit, replace(row, centre=town))
+
+    await centre.world.platform.services["cases"].runtime.transact(to_the_town, action="test")
+    newest_first = [there.case_id, here.case_id]
+    for by in ("dispatcher-2", "window-clerk-2", "follow-up-clerk-2", "centre-director-2"):
+        assert await listed(centre, by) == newest_first
+        assert await listed(centre, by, page_size=1) == newest_first[:1]
+        assert await listed(centre, by, centre=town) == [there.case_id]
+        assert await listed(centre, by, division="150826108") == [there.case_id]
+        assert await listed(centre, by, division="150826", state=types_pb2.CASE_STATE_ACCEPTED) == newest_first
+    assert await listed(centre, "dispatcher-2", division=village, centre=department("150826-centre")) == []
+    lead = handling_pb2.Assignment(department_id=LABOUR, lead=True)
+    assert (await centre.dispatch(there, lead)).state == types_pb2.CASE_STATE_HANDLING
+    assert await listed(centre, "department-officer-2", division="150826108") == [there.case_id]
+    assert await listed(centre, "department-officer-2", centre=department("150826-centre")) == []
+    assert await listed(centre, "county-leader-2", centre=town) == [there.case_id]
+    assert await listed(centre, "county-leader-2", division=village, centre=department("150826-centre")) == []
+
+
+async def test_a_filter_never_shows_more_than_ones_post(centre: CentreAtWork) -> None:
+    await centre.accepted()
+    abroad = department("150826-centre")
+    assert await listed(centre, "county-leader", centre=abroad) == []
+    for stranger, filters in (("dispatcher", {"centre": abroad}), ("county-leader", {"division": "150826"})):
+        refusal = await refused(centre.cases(stranger).ListCases(cases_pb2.ListCasesRequest(**filters)))
+        assert (refusal.code, refusal.fields) == ("NOT_FOUND", list(filters))
