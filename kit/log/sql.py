@@ -77,7 +77,7 @@ class SqlLog:
         self._news: set[asyncio.Event] = set()
 
     async def append(self, topic: str, records: Sequence[Record]) -> None:
-        await self._ensure(topic)
+        await self.ensure(topic)
         by_partition: dict[int, list[Record]] = {}
         for record in records:
             by_partition.setdefault(partition_of(record.envelope.key, self.partitions), []).append(record)
@@ -129,7 +129,8 @@ class SqlLog:
     async def close(self) -> None:
         """The pool is its owner's to close."""
 
-    async def _ensure(self, topic: str) -> None:
+    async def ensure(self, topic: str) -> None:
+        """Makes the partitions of a topic, by whoever writes or reads it first."""
         if topic not in self._known:
             await self._pool.execute(
                 "insert into partition (topic, number) select $1, n from generate_series(0, $2 - 1) n on conflict do nothing",
@@ -213,6 +214,8 @@ class SqlSubscription:
         if loop.time() < self._share_at:
             return
         self._keep_at = loop.time() + self._log.lease / 3
+        for topic in self._topics:
+            await self._log.ensure(topic)
         now, until = datetime.now(UTC), self._lease_end()
         share = await self._pool.fetchval(SHARE, self._group, self._owner, now, until, self._topics)
         rows = await self._pool.fetch(CLAIM, self._group, self._owner, now, until, self._topics, share)
@@ -230,7 +233,7 @@ class SqlSubscription:
         self._positions = {key: self._positions[key] for key in mine if key in self._positions}
         for topic, partition, offset in await self._committed(fresh):
             self._positions[topic, partition] = offset
-        # New topics may appear at any moment, so an empty share is looked at again soon.
+        # A member that came last may have found every partition taken; it looks again soon.
         self._share_at = loop.time() + (self._log.lease / 3 if mine else min(self._log.lease / 3, 0.2))
 
     def _lease_end(self) -> datetime:
