@@ -1,0 +1,189 @@
+"""Writes the parts of docs/ that follow from code and data: `python docs/generate.py`, or `--check` to fail when what stands there differs.
+
+A part stands between `<!-- made: NAME -->` and `<!-- /made -->`; everything else on a page is written by hand.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tomllib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+DOCS = Path(__file__).resolve().parent
+ROOT = DOCS.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "gen")]
+
+from hetao.options.v1 import options_pb2  # noqa: E402
+from kit.clock import BUSINESS_ZONE  # noqa: E402
+from kit.config import PREFIX, Settings, describe  # noqa: E402
+from kit.statutory import Deadlines  # noqa: E402
+from services.cases.model import CASE_MOVES, TASK_MOVES  # noqa: E402
+from services.gateway import contracts  # noqa: E402
+from services.grid.model.reports import MOVES as REPORT_MOVES  # noqa: E402
+
+MADE = re.compile(r"(<!-- made: ([a-z-]+) -->\n).*?(<!-- /made -->)", re.DOTALL)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+
+
+def toml(path: str) -> dict[str, Any]:
+    return tomllib.loads((ROOT / "data" / path).read_text(encoding="utf-8"))
+
+
+def diagram(moves: Any) -> str:
+    return f"```mermaid\n{moves.mermaid()}\n```\n"
+
+
+def settings() -> str:
+    """Every setting by its section, with its default: whatever stands in the environment is none of the page's business."""
+    for name in [name for name in os.environ if name.startswith(PREFIX)]:
+        del os.environ[name]
+    sections: dict[str, list[Sequence[str]]] = defaultdict(list)
+    for one in describe(Settings(), {}):
+        name = one.variable.removeprefix(PREFIX)
+        default = "var" if name == "DATA_DIR" else one.value
+        section = name.split("__")[0].lower() if "__" in name else ""
+        sections[section].append((f"`{one.variable}`", f"`{default}`" if default else "", f"{one.zh} · {one.en}"))
+    head = ("变量 · variable", "缺省 · default", "说明 · meaning")
+    return "\n".join(
+        (f"### {section}\n\n" if section else "") + table(head, rows) for section, rows in sections.items()
+    )
+
+
+def accounts() -> str:
+    listed = toml("demo/accounts.toml")["accounts"]
+    rows = [
+        (
+            f"`{one['account']}`",
+            ", ".join(one["roles"]),
+            f"{one['title']} · {one['title_en']}",
+            ", ".join(one["divisions"]),
+        )
+        for one in listed
+    ]
+    return table(("账号 · account", "角色 · role", "是谁 · who", "辖区 · divisions"), rows)
+
+
+def states() -> str:
+    rows = [(f"`{one['code']}`", one["zh"], one["en"]) for one in toml("dictionaries/case_states.toml")["entries"]]
+    return table(("state", "中文", "English"), rows)
+
+
+def outcomes() -> str:
+    mark = {True: "✓", False: "–"}
+    rows = [
+        (
+            f"`{one['code']}`",
+            one["zh"],
+            one["en"],
+            mark[one["counts_concluded"]],
+            mark[one["counts_resolved"]],
+            one["version"],
+        )
+        for one in toml("dictionaries/outcomes.toml")["entries"]
+    ]
+    return table(("outcome", "中文", "English", "办结 · concluded", "化解 · resolved", "version"), rows)
+
+
+def rules() -> str:
+    units = {"working_days": "个工作日 · working days", "calendar_days": "日 · calendar days", "hours": "小时 · hours"}
+    rows = []
+    for path in sorted((ROOT / "data" / "rules").glob("*.toml")):
+        for one in tomllib.loads(path.read_text(encoding="utf-8")).get("rules", []):
+            source = one["source"] + one.get("article", "")
+            meaning = f"{one['zh']} · {one['en']}"
+            rows.append(
+                (
+                    f"`{one['name']}`",
+                    meaning,
+                    f"{one['amount']} {units[one['unit']]}",
+                    one["version"],
+                    one["confidence"],
+                    source,
+                )
+            )
+    return table(("rule", "说明 · meaning", "期限 · limit", "version", "确度 · sure", "来源 · source"), rows)
+
+
+def explained() -> str:
+    """One deadline over the National Day holiday, in the engine's own words."""
+    start = datetime(2026, 9, 28, 10, 0, tzinfo=BUSINESS_ZONE)
+    deadlines = Deadlines.load(ROOT / "data")
+    due = deadlines.due(deadlines.rule("cases.dispute.general", start.date()), start)
+    return f"```\n{due.explanation.zh}\n{due.explanation.en}\n```\n"
+
+
+def permissions() -> str:
+    """Every RPC and the roles that may call it."""
+    roles = toml("roles.toml")
+    made = []
+    for service in contracts.services():
+        rows = []
+        for method in service.methods:
+            access = method.GetOptions().Extensions[options_pb2.access]
+            who = (
+                "任何人 · anybody"
+                if access.public
+                else ", ".join(name for name, role in roles.items() if permits(role, access.permission))
+            )
+            rows.append((method.name, f"`{access.permission}`" if access.permission else "", who or "–"))
+        made.append(f"### {service.name}\n\n" + table(("RPC", "权限 · permission", "角色 · roles"), rows))
+    return "\n".join(made)
+
+
+def permits(role: dict[str, Any], permission: str) -> bool:
+    return any(
+        permission.startswith(one[:-1]) if one.endswith("*") else permission == one for one in role["permissions"]
+    )
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "settings": settings,
+    "accounts": accounts,
+    "case-moves": lambda: diagram(CASE_MOVES),
+    "task-moves": lambda: diagram(TASK_MOVES),
+    "report-moves": lambda: diagram(REPORT_MOVES),
+    "states": states,
+    "outcomes": outcomes,
+    "rules": rules,
+    "explained": explained,
+    "permissions": permissions,
+}
+
+
+def pages() -> Iterator[tuple[Path, str, str]]:
+    """Each page with made parts: what stands there, and what should."""
+    for path in sorted(DOCS.rglob("*.md")):
+        found = path.read_text(encoding="utf-8")
+        wanted = MADE.sub(lambda part: f"{part[1]}\n{PARTS[part[2]]()}\n{part[3]}", found)
+        if MADE.search(found):
+            yield path, found, wanted
+
+
+def differing() -> list[str]:
+    return [str(path.relative_to(ROOT)) for path, found, wanted in pages() if found != wanted]
+
+
+def main() -> None:
+    if "--check" in sys.argv:
+        if wrong := differing():
+            raise SystemExit(
+                "these pages do not follow code and data (run python docs/generate.py): " + ", ".join(wrong)
+            )
+        return
+    for path, found, wanted in pages():
+        if found != wanted:
+            path.write_text(wanted, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
