@@ -7,7 +7,7 @@ JOBS ?= 2
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-unit test-contract test-conformance test-functional test-fault test-newest lint format proto bench lock venv venv-dev clean
+.PHONY: help run test test-unit test-contract test-conformance test-functional test-fault test-newest lint format proto docs bench lock venv venv-dev clean
 
 help: ## 本页 · this page
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-18s %s\n' "$$name" "$$text"; done
@@ -26,12 +26,13 @@ test-newest: venv-dev
 test-unit test-contract test-conformance test-functional test-fault: test-%: venv-dev
 	$(PYTEST) -n $(JOBS) --dist loadgroup $(ARGS) tests/$*
 
-lint: venv-dev ## 代码检查 · ruff, mypy, import-linter, buf, drift of generated code
+lint: venv-dev ## 代码检查 · ruff, mypy, import-linter, buf, drift of what is generated
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python proto/generate.py --check
+	$(BIN)/python docs/generate.py --check
 
 format: venv-dev ## 排版 · format the code
 	$(BIN)/ruff check --fix --quiet .
@@ -39,6 +40,9 @@ format: venv-dev ## 排版 · format the code
 
 proto: venv-dev ## 由 proto/ 生成 gen/ · make gen/ from proto/
 	$(BIN)/python proto/generate.py
+
+docs: venv-dev ## 由代码生成文档 · make the parts of docs/ that follow from the code
+	$(BIN)/python docs/generate.py
 
 bench: venv-dev ## 性能数字 · the figures of tests/load
 	$(BIN)/python -m tests.load $(ARGS)

@@ -1,4 +1,4 @@
-"""The settings, one typed tree. Environment variables alone set it: `HETAO_LEVEL=county`, `HETAO_HTTP__PORT=8081`.
+"""The settings, one typed tree. Environment variables alone set it: `HETAO_ROOT_DIVISION=150802`, `HETAO_HTTP__PORT=8081`.
 
 Every setting has a default that serves one process on one machine, and a line in Chinese and English that
 `hetao config` prints.
@@ -81,14 +81,7 @@ class Database(Section):
 
 
 class Log(Section):
-    kind: Literal["sql", "kafka"] = doc("事件日志：内嵌表（sql）或 Kafka", "event log: tables (sql) or Kafka", "sql")
-    servers: str = doc("Kafka 地址，逗号分隔", "Kafka's addresses, separated by commas", "127.0.0.1:9092")
     partitions: int = doc("每个主题的分区数", "partitions of a topic", 8, ge=1, le=256)
-    replication: int = doc("主题的副本数（Kafka）", "replicas of a topic (Kafka)", 1, ge=1, le=7)
-    tls: bool = doc("与 Kafka 之间使用 TLS", "TLS to Kafka", False)
-    ca_file: Path | None = doc("Kafka 的 CA 证书文件", "CA certificates for Kafka", None)
-    user: str | None = doc("Kafka 的 SASL 用户", "SASL user for Kafka", None)
-    password: SecretStr | None = doc("Kafka 的 SASL 密码", "SASL password for Kafka", None)
     poll_seconds: float = doc("无唤醒时的查询间隔（秒）", "seconds between looks when nobody wakes it", 0.05, gt=0)
     lease_seconds: float = doc("转发与分区租约的秒数", "seconds that a lease of a relay or partition lasts", 10.0, gt=0)
     send_timeout: float = doc(
@@ -96,12 +89,6 @@ class Log(Section):
     )
     batch: int = doc("一次转发或消费的事件数", "events relayed or consumed at once", 500, ge=1, le=10_000)
     attempts: int = doc("未知错误重试几次后搁置", "tries after which an unknown error is parked", 5, ge=1)
-
-
-class Redis(Section):
-    url: SecretStr | None = doc(
-        "Redis 地址，缺省使用进程内实现", "address of Redis; one inside the process if unset", None
-    )
 
 
 class Http(Section):
@@ -124,12 +111,6 @@ class Grpc(Section):
         "addresses of the services in other processes, a JSON object: service → host:port",
         dict,
     )
-    tls_cert: Path | None = doc("服务器证书文件", "the server's certificate", None)
-    tls_key: Path | None = doc("服务器私钥文件", "the server's private key", None)
-    tls_ca: Path | None = doc(
-        "对端证书的 CA 文件，写明即双向认证", "CA of the peers' certificates; mutual TLS if set", None
-    )
-    message_limit: int = doc("消息上限（字节）", "largest message, bytes", 4 * 1024 * 1024, ge=1024)
     timeout: float = doc("未带期限的调用的最长秒数", "seconds for calls that come without a deadline", 30.0, gt=0)
 
 
@@ -211,13 +192,6 @@ class Settings(BaseSettings):
     profile: Literal["embedded", "production"] = doc(
         "运行方式：embedded 或 production", "embedded, or production with its stricter checks", "embedded"
     )
-    deployment: str = doc(
-        "本部署的名称，写入事件来源",
-        "name of this deployment, part of its events' source",
-        "local",
-        pattern=r"^[a-z][a-z0-9-]{0,40}$",
-    )
-    level: Literal["county", "city"] = doc("层级：county（县）或 city（市）", "county or city", "city")
     root_division: str = doc("根行政区划代码", "code of the root division", "1508", pattern=r"^\d{4}(\d{2}){0,4}$")
     data_dir: Path = doc("数据目录", "folder of the data", lambda: default_data_dir())
     database_url: SecretStr | None = doc(
@@ -225,7 +199,6 @@ class Settings(BaseSettings):
     )
     database: Database = doc("数据库", "database", Database)
     log: Log = doc("事件日志", "event log", Log)
-    redis: Redis = doc("Redis", "Redis", Redis)
     http: Http = doc("REST 接口", "REST", Http)
     grpc: Grpc = doc("gRPC 接口", "gRPC", Grpc)
     identity: Identity = doc("身份", "identity", Identity)

@@ -83,15 +83,15 @@ def read(source: str, folder: Path) -> list[Migration]:
     return found
 
 
-def plan(modules: Iterable[Module], *, log: bool) -> dict[str, list[Migration]]:
-    """By schema, all that belongs in it: the kit's first. `log`: whether the embedded event log is used."""
+def plan(modules: Iterable[Module]) -> dict[str, list[Migration]]:
+    """By schema, all that belongs in it: the kit's first."""
     modules = list(modules)
     schemas = {
         module.name: read("kit", KIT_MIGRATIONS) + (read(module.name, module.migrations) if module.migrations else [])
         for module in modules
         if POSTGRES in module.engines
     }
-    if log and any(LOG in module.engines for module in modules):
+    if any(LOG in module.engines for module in modules):
         schemas[LOG_SCHEMA] = read("log", LOG_MIGRATIONS)
     return schemas
 
@@ -105,7 +105,7 @@ async def migrate(
     has changed since, and when one fails: what went before stays applied, and the next run goes on from there. A schema that is newer
     than this version is left alone: migrations only expand, so this version still works on it.
     """
-    schemas = plan(modules, log=database.settings.log.kind == "sql")
+    schemas = plan(modules)
     counts = await asyncio.gather(*(_migrate_schema(database, schema, schemas[schema], progress) for schema in schemas))
     return sum(counts)
 
