@@ -221,7 +221,7 @@ class Report:
 
 def check_times(occurred: datetime, captured: datetime, now: datetime, past: timedelta, late_reason: str) -> None:
     """Nothing comes from the future, nothing was recorded before it happened, and what is old says why it comes so late."""
-    for name, moment in (("occurred_at", occurred), ("captured_at", captured)):
+    for name, moment in (("captured_at", captured), ("occurred_at", occurred)):
         if moment > now + FUTURE:
             raise InvalidArgument("TIME_IN_FUTURE", field=name)
     if occurred > captured + FUTURE:

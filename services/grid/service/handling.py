@@ -22,7 +22,7 @@ from services.grid.model.reports import (
     Report,
 )
 from services.grid.service import telling
-from services.grid.service.reports import ACKNOWLEDGE, VERIFY, NewPhoto, Reports, write
+from services.grid.service.reports import ACKNOWLEDGE, VERIFY, NewPhoto, Reports, post_of, write
 from services.grid.service.telling import To
 from services.grid.store import reports as store
 
@@ -121,7 +121,7 @@ class Handling:
         if report.state != SUBMITTED:
             return
         to = await self.reports.responsible(unit, report)
-        desk = To((await self.reports.desk(unit, report.division)).id, "head")
+        desk = post_of(await self.reports.desk(unit, report.division))
         unit.emit(
             telling.notice("grid.report-unverified", report, report.id, [*to, *([desk] if desk not in to else [])])
         )

@@ -27,7 +27,7 @@ from services.grid.model.reports import (
 from services.grid.service import telling
 from services.grid.service.directory import new_id
 from services.grid.service.handling import Handling, Step
-from services.grid.service.reports import ANSWER, GRAVE, Reports
+from services.grid.service.reports import ANSWER, GRAVE, Reports, post_of
 from services.grid.service.telling import To
 from services.grid.store import directory, grids
 from services.grid.store import reports as store
@@ -133,7 +133,7 @@ class Handovers:
             found = next((one for one in candidates if one is not None and one.active), None)
             if found is None:
                 raise FailedPrecondition("NO_RECEIVER", division=report.division)
-        if found.id == report.department_id:
+        if kind == COMMUNITY and found.id == report.department_id:
             raise InvalidArgument("HANDOVER_TO_ITSELF", field="department_id")
         return found
 
@@ -161,7 +161,7 @@ class Handovers:
             workers = await grids.serving(unit, handover.grid_id, [WORKER], unit.today)
             if workers:
                 return [To(account=account) for account in workers]
-            return [To((await self.reports.desk(unit, handover.grid_code[:12])).id, HEAD)]
+            return [post_of(await self.reports.desk(unit, handover.grid_code[:12]))]
         post = DIRECTOR if handover.target == TO_CENTRE else HEAD
         return [To(handover.department_id, post)]
 

@@ -16,7 +16,7 @@ from kit.errors import FailedPrecondition, InvalidArgument, PermissionDenied
 from kit.paging import LAST_ID, Page
 from kit.statutory import Deadline, Deadlines
 from kit.unit import Unit
-from services.grid.model.directory import HEAD, Department
+from services.grid.model.directory import CENTRE, DISPATCHER, HEAD, Department
 from services.grid.model.divisions import Ancestors
 from services.grid.model.grids import BASIC, WORKER, Grid
 from services.grid.model.points import Point
@@ -217,25 +217,27 @@ class Reports:
         raise FailedPrecondition("NO_RECEIVER", division=division)
 
     async def responsible(self, unit: Unit, report: Report) -> list[To]:
-        """Whom to tell what a report needs: the workers of its grid, else the head of the department that deals with it."""
+        """Whom to tell what a report needs: the workers of its grid, else the department that deals with it."""
         if report.department_id is None and report.grid_id is not None:
             workers = await grids.serving(unit, report.grid_id, [WORKER], unit.today)
             if workers:
                 return [To(account=account) for account in workers]
-        desk = report.department_id or (await self.desk(unit, report.division)).id
-        return [To(desk, HEAD)]
+        desk = None
+        if report.department_id is not None:
+            desk = await directory.department_by_id(unit, report.department_id)
+        return [post_of(desk or await self.desk(unit, report.division))]
 
     async def check_responsible(self, unit: Unit, report: Report) -> None:
         """A full-time worker of the grid, who stands in for one, the department that deals with it or the community's, or who has it in hand."""
         who = unit.principal
         if who.account == report.handler and report.state not in (SUBMITTED, MERGED):
             return
-        if report.department_id is not None and who.department == str(report.department_id):
+        if report.department_id is not None and str(report.department_id) in who.departments:
             return
         if report.grid_id is not None and await self.serves(unit, report.grid_id):
             return
         community = await directory.department_by_code(unit, f"{report.community}-community")
-        if community is None or who.department != str(community.id):
+        if community is None or str(community.id) not in who.departments:
             raise PermissionDenied("REPORT_OF_OTHERS")
 
     async def serves(self, unit: Unit, grid_id: UUID) -> bool:
@@ -301,8 +303,8 @@ class Reports:
         before, who = (page.after or (LAST_ID,))[0], unit.principal
         if offered:
             own = await grids.own(unit, who.account, unit.today)
-            department = UUID(who.department) if who.department else None
-            rows = await store.offered_to(unit, department, [grid.id for grid in own], before, page.limit)
+            departments = [UUID(one) for one in who.departments]
+            rows = await store.offered_to(unit, departments, [grid.id for grid in own], before, page.limit)
         elif mine or not who.may(store.OTHERS):
             rows = await store.reported_by(unit, who.account, state, before, page.limit)
         elif grid_code:
@@ -347,6 +349,11 @@ class Reports:
         day = business_date(handover.handed_at)
         rule = self.deadlines.rule("grid.handover.answer", day, handover.rule_version)
         return self.deadlines.due(rule, handover.handed_at)
+
+
+def post_of(desk: Department) -> To:
+    """Who is told for a department: its head, or a centre's dispatcher."""
+    return To(desk.id, DISPATCHER if desk.kind == CENTRE else HEAD)
 
 
 async def write(unit: Unit, report: Report, steps: Sequence[tuple[str, dict[str, Any]]]) -> None:

@@ -59,17 +59,18 @@ async def reported_by(unit: Unit, account: str, state: str, before: UUID, limit:
 
 
 async def offered_to(
-    unit: Unit, department_id: UUID | None, grid_ids: Sequence[UUID], before: UUID, limit: int
+    unit: Unit, department_ids: Sequence[UUID], grid_ids: Sequence[UUID], before: UUID, limit: int
 ) -> Sequence[Report]:
-    """Reports that wait for an answer of a department or of grids."""
-    where = f"""
-    id in (
-        select h.report_id from handover h where h.state = '{OFFERED}' and h.department_id = $1
-        union all
-        select h.report_id from handover h where h.state = '{OFFERED}' and h.grid_id = any($2)
-    )
-    """
-    return await _newest(unit, where, [department_id, list(grid_ids)], before, limit)
+    """Reports that wait for an answer of departments or of grids, the newest first."""
+    offered: set[UUID] = set()
+    for column, ids in (("department_id", department_ids), ("grid_id", grid_ids)):
+        sql = f"""
+        select report_id from handover where state = '{OFFERED}' and {column} = any($1) and report_id < $2
+        order by report_id desc limit $3
+        """
+        offered.update(row["report_id"] for row in await unit.fetch(sql, list(ids), before, limit))
+    newest = sorted(offered, reverse=True)[:limit]
+    return await REPORTS.list(unit, "id = any($1) order by id desc", newest)
 
 
 async def _newest(unit: Unit, where: str, args: list[Any], before: UUID, limit: int) -> Sequence[Report]:
@@ -93,7 +94,7 @@ async def merged_into(unit: Unit, report_id: UUID) -> Sequence[Report]:
 
 
 async def photos(unit: Unit, report_id: UUID) -> Sequence[Photo]:
-    return await PHOTOS.list(unit, "report_id = $1 order by id", report_id)
+    return await PHOTOS.list(unit, "report_id = $1 order by phase desc, added_at, id", report_id)
 
 
 async def handovers(unit: Unit, ids: Sequence[UUID]) -> dict[UUID, Handover]:
