@@ -198,7 +198,7 @@ class Api:
         request = await self._request(binding, values, scope, headers, receive)
         call = route.call(request)
         if call is None:
-            raise problem(404, "PATH_UNKNOWN", self._texts)
+            raise problem(404, "SERVICE_UNKNOWN", self._texts, service=getattr(request, "service", ""))
         try:
             reply = await call(request, metadata=metadata, timeout=self._timeout)
         except AioRpcError as error:
