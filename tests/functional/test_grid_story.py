@@ -130,11 +130,12 @@ def test_a_quarrel_becomes_a_case_of_the_street_exactly_once_and_its_outcome_com
     assert any(entry["what"] == "hand over" for entry in told)
 
     dispatcher.post(f"/v1/cases/{case['caseId']}:accept")
-    known = eventually(
-        lambda: (found := worker.get(f"/v1/reports/{report['reportId']}"))["handover"]["caseCode"] and found,
-        "the outcome to come back to the worker",
-    )
-    assert known["handover"]["state"] == "HANDOVER_STATE_ACCEPTED"
+
+    def answered() -> dict[str, Any] | None:
+        found = worker.get(f"/v1/reports/{report['reportId']}")
+        return found if found["handover"]["state"] == "HANDOVER_STATE_ACCEPTED" else None
+
+    known = eventually(answered, "the outcome to come back to the worker")
     assert known["handover"]["caseCode"] == case["code"]
     assert any(case["code"] in one["zh"] for one in sentences(worker, report))
     assert len(cases_of(dispatcher, report)) == 1
