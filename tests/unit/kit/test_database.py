@@ -115,7 +115,7 @@ async def test_a_pool_comes_back_after_the_server_did(scratch: Path):
                 assert await pool.fetchval("select 1") == 1
                 if database.embedded.pid != first:
                     break
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
                 await asyncio.sleep(0.01)
         await pool.close()
     assert leftovers(scratch / "data" / "postgres") == []
