@@ -30,10 +30,11 @@ def build(runtime: Runtime) -> Parts:
     async def photo_exists(media_id: str) -> bool:
         return await blobs.photo(media_id) is not None
 
-    counties, directory, shipped = Counties(DATA / "counties.geojson"), Directory(), Shipped(DATA)
+    counties, directory = Counties(DATA / "counties.geojson"), Directory()
     reports = Reports(runtime.deadlines, counties, photo_exists)
     handling = Handling(reports)
     handovers = Handovers(reports, handling)
+    shipped = Shipped(DATA, handovers)
 
     return Parts(
         rpc={

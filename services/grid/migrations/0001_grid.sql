@@ -219,6 +219,7 @@ create table handover (
     version int not null
 );
 create index handover_report on handover (report_id, id);
+create index handover_offered on handover (id) where state = 'offered';
 create index handover_department on handover (department_id, report_id) where state = 'offered';
 create index handover_grid on handover (grid_id, report_id) where state = 'offered';
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from uuid import UUID
 
 from kit.errors import FailedPrecondition, InvalidArgument, PermissionDenied
+from kit.paging import FIRST_ID
 from kit.unit import Unit
 from services.grid.model.directory import CENTRE, COMMUNITY, DIRECTOR, HEAD, Department
 from services.grid.model.divisions import Ancestors
@@ -217,12 +218,31 @@ class Handovers:
         report, handover = await self._locked(unit, handover_id)
         if report is None or handover is None or handover.state != OFFERED:
             return
+        if unit.now < self.reports.answer_due(handover).due_at:  # the calendar has changed since the timer was set
+            await self._due_again(unit, handover)
+            return
         if handover.target != TO_CENTRE:
             await self._back(unit, report, handover, LAPSED, "", "")
             return
         late = await store.HANDOVERS.save(unit, replace(handover, overdue=True))
         unit.emit(telling.notice("grid.handover-overdue", report, handover.id, await self._receivers(unit, handover)))
         await self.handling.keep(unit, report, [("overdue", {})], late)
+
+    async def calendar_changed(self, unit: Unit) -> None:
+        """Computes again when answers are due: the due time is a cache of the facts and of the calendar."""
+        after = FIRST_ID
+        while ids := await store.offers(unit, after, 500):
+            for handover_id in ids:
+                _, handover = await self._locked(unit, handover_id)
+                if handover is not None and handover.state == OFFERED and not handover.overdue:
+                    await self._due_again(unit, handover)
+            after = ids[-1]
+
+    async def _due_again(self, unit: Unit, handover: Handover) -> None:
+        due = self.reports.answer_due(handover).due_at
+        if handover.due_at != due:
+            await store.HANDOVERS.save(unit, replace(handover, due_at=due))
+        unit.schedule(ANSWER, handover.id, at=due)
 
     async def case_accepted(self, unit: Unit, handover_id: UUID, case_id: UUID, case_code: str, by: str) -> None:
         """The centre has taken it; the report waits for the case's end."""

@@ -8,7 +8,7 @@ import os
 import tomllib
 from collections.abc import Sequence
 from datetime import date
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
@@ -29,6 +29,7 @@ from services.grid.model.divisions import Ancestors, Division, readings
 from services.grid.model.grids import Grid, Member, form_of
 from services.grid.model.points import Point
 from services.grid.service import telling
+from services.grid.service.handover import Handovers
 from services.grid.store import directory, divisions
 from services.grid.store import grids as grid_store
 
@@ -50,42 +51,54 @@ def spoken(character: str) -> list[str]:
     return IN_NAMES_OF_PLACES.get(character) or pinyin(character.lower(), style=Style.NORMAL, heteronym=True)[0][:2]
 
 
+def division(row: dict[str, str]) -> Division:
+    """A row of data/divisions.csv with its readings."""
+    pinyin, initials = readings(syllables(row["short_name"]))
+    columns = ("code", "name", "short_name", "level", "parent", "code12", "mca_code", "kind", "source")
+    return Division(**{column: row[column] for column in columns}, pinyin=pinyin, initials=initials)
+
+
+def centres(rows: Sequence[dict[str, str]]) -> list[Department]:
+    """Seven of the counties, seventy of the townships on the ministry's list; a township's centre stands under its county's."""
+    names = {row["code"]: row["name"] for row in rows}
+    counties = [row for row in rows if row["level"] == "county"]
+    townships = [row for row in rows if row["level"] == "township" and row["mca_code"]]
+    made = []
+    for row in (*counties, *townships):
+        place, county = row["code"], row["code"][:6]
+        name = names[county] + ("" if place == county else row["name"]) + "综治中心"
+        spoken_name = "".join(one[0] for one in syllables(row["short_name"])).capitalize()
+        parent = None if place == county else department_id(f"{county}-centre")
+        code = f"{place}-centre"
+        english = f"Governance centre of {spoken_name}"
+        made.append(Department(department_id(code), code, name, english, CENTRE, place, parent))
+    return made
+
+
 class Shipped:
-    def __init__(self, data: Path):
-        self.data = data
-        with (data / "divisions.csv").open(encoding="utf-8", newline="") as file:
-            self.rows = list(csv.DictReader(file))
+    def __init__(self, data: Path, handovers: Handovers):
+        self.data, self.handovers = data, handovers
+
+    @cached_property
+    def rows(self) -> list[dict[str, str]]:
+        with (self.data / "divisions.csv").open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
 
     # -- for every installation -----------------------------------------------------------------------------------------
 
     async def reference(self, unit: Unit) -> None:
-        """All divisions, and the centres of this installation's part of them. Does nothing where it is done."""
-        digest = hashlib.sha256((self.data / "divisions.csv").read_bytes()).hexdigest()
-        if await divisions.loaded(unit, "divisions") != digest:
-            await divisions.load(unit, [self._division(row) for row in self.rows], "divisions", digest)
+        """All divisions, the centres of this installation's part of them, and due times after a change of the calendar. Does nothing where
+        it is done."""
         root = unit.runtime.settings.root_division
-        await self._add_departments(unit, [c for c in self.centres() if c.division.startswith(root)])
-
-    def _division(self, row: dict[str, str]) -> Division:
-        pinyin, initials = readings(syllables(row["short_name"]))
-        columns = ("code", "name", "short_name", "level", "parent", "code12", "mca_code", "kind", "source")
-        return Division(**{column: row[column] for column in columns}, pinyin=pinyin, initials=initials)
-
-    def centres(self) -> list[Department]:
-        """Seven of the counties, seventy of the townships on the ministry's list; a township's centre stands under its county's."""
-        names = {row["code"]: row["name"] for row in self.rows}
-        counties = [row for row in self.rows if row["level"] == "county"]
-        townships = [row for row in self.rows if row["level"] == "township" and row["mca_code"]]
-        made = []
-        for row in (*counties, *townships):
-            code = row["code"]
-            county = names[code[:6]]
-            name = f"{county}综治中心" if len(code) == 6 else f"{county}{row['name']}综治中心"
-            parent = None if len(code) == 6 else department_id(f"{code[:6]}-centre")
-            english = f"Governance centre {''.join(s[0] for s in syllables(row['short_name'])).capitalize()}"
-            centre = f"{code}-centre"
-            made.append(Department(department_id(centre), centre, name, english, CENTRE, code, parent))
-        return made
+        digest = f"{root} {hashlib.sha256((self.data / 'divisions.csv').read_bytes()).hexdigest()}"
+        if await divisions.loaded(unit, "divisions") != digest:
+            await divisions.load(unit, [division(row) for row in self.rows])
+            await self._add_departments(unit, [c for c in centres(self.rows) if c.division.startswith(root)])
+            await divisions.loaded_now(unit, "divisions", digest)
+        calendar = unit.runtime.deadlines.calendar.version
+        if await divisions.loaded(unit, "calendar") != calendar:
+            await self.handovers.calendar_changed(unit)
+            await divisions.loaded_now(unit, "calendar", calendar)
 
     async def _add_departments(self, unit: Unit, wanted: Sequence[Department]) -> None:
         missing = await directory.missing_departments(unit, [d.code for d in wanted])

@@ -77,10 +77,10 @@ async def loaded(unit: Unit, name: str) -> str | None:
     return digest
 
 
-async def load(unit: Unit, divisions: Sequence[Division], name: str, digest: str) -> None:
+async def load(unit: Unit, divisions: Sequence[Division]) -> None:
     await unit.executemany(PUT, [[getattr(division, column) for column in NAMES] for division in divisions])
-    await unit.execute(
-        "insert into shipped (name, digest) values ($1, $2) on conflict (name) do update set digest = excluded.digest",
-        name,
-        digest,
-    )
+
+
+async def loaded_now(unit: Unit, name: str, digest: str) -> None:
+    sql = "insert into shipped (name, digest) values ($1, $2) on conflict (name) do update set digest = excluded.digest"
+    await unit.execute(sql, name, digest)

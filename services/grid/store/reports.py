@@ -101,6 +101,12 @@ async def handovers(unit: Unit, ids: Sequence[UUID]) -> dict[UUID, Handover]:
     return {h.id: h for h in await HANDOVERS.list(unit, "id = any($1)", list(ids))}
 
 
+async def offers(unit: Unit, after_id: UUID, limit: int) -> list[UUID]:
+    """Ids of hand-overs that wait for an answer."""
+    sql = f"select id from handover where state = '{OFFERED}' and id > $1 order by id limit $2"
+    return [row["id"] for row in await unit.fetch(sql, after_id, limit)]
+
+
 # -- the timeline -----------------------------------------------------------------------------------------------------
 
 
