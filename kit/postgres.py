@@ -395,10 +395,12 @@ class EmbeddedPostgres:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.send_signal(stop)
             await asyncio.to_thread(psutil.wait_procs, left, patience)
-        # A number in postmaster.pid that by now belongs to another program would keep PostgreSQL from starting.
-        pid = _first_line(self.folder / "postmaster.pid")
-        if pid.isdigit() and psutil.pid_exists(int(pid)) and not leftovers(self.folder):
-            (self.folder / "postmaster.pid").unlink(missing_ok=True)
+        # A number in a lock file that by now belongs to another program, or to a process that nobody has reaped, would keep
+        # PostgreSQL from starting.
+        for lock in (self.folder / "postmaster.pid", self.socket_folder / f"{_SOCKET_FILE}.lock"):
+            pid = _first_line(lock)
+            if pid.isdigit() and psutil.pid_exists(int(pid)) and not leftovers(self.folder):
+                lock.unlink(missing_ok=True)
 
 
 def holder(data_dir: Path) -> int | None:

@@ -157,14 +157,14 @@ async def test_backends_that_outlive_a_killed_postmaster_do_not_stop_the_next(da
         connection.terminate()
 
 
-async def test_a_number_in_postmaster_pid_that_is_another_program_now_does_not_matter(data_dir: Path):
-    async with embedded(data_dir):
+async def test_a_number_in_a_lock_file_that_is_another_program_now_does_not_matter(data_dir: Path):
+    async with embedded(data_dir) as postgres:
         uid = (data_dir / "postgres").stat().st_uid
     other = subprocess.Popen(["sleep", "60"], user=uid if os.geteuid() == 0 else None)
     try:
-        stale = data_dir / "postgres" / "postmaster.pid"
-        stale.write_text(f"{other.pid}\n{data_dir}/postgres\n1\n5432\n\n\n0 0\nready\n")
-        os.chown(stale, uid, -1)
+        for stale in (data_dir / "postgres" / "postmaster.pid", postgres.socket_folder / ".s.PGSQL.5432.lock"):
+            stale.write_text(f"{other.pid}\n{data_dir}/postgres\n1\n5432\n\n\n0 0\nready\n")
+            os.chown(stale, uid, -1)
         async with embedded(data_dir) as postgres:
             assert await ask(postgres, "select 1") == 1
         assert other.poll() is None
