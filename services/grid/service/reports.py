@@ -303,7 +303,7 @@ class Reports:
         before, who = (page.after or (LAST_ID,))[0], unit.principal
         if offered:
             own = await grids.own(unit, who.account, unit.today)
-            departments = [UUID(one) for one in who.departments]
+            departments = [department.id for department in await directory.departments_named(unit, who.departments)]
             rows = await store.offered_to(unit, departments, [grid.id for grid in own], before, page.limit)
         elif mine or not who.may(store.OTHERS):
             rows = await store.reported_by(unit, who.account, state, before, page.limit)

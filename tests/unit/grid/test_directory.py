@@ -157,6 +157,9 @@ async def test_the_roster_is_told_with_its_post(territory: Territory):
     assert (overlap.code, overlap.reason) == ("FAILED_PRECONDITION", "DUTY_OVERLAPS")
     roster = posts_pb.ListDutiesRequest(department_id=department("150802-housing"))
     assert [d.account for d in (await territory.posts("dispatcher").ListDuties(roster)).duties] == ["police-officer"]
+    for day in ("9999-12-31", "0001-01-01", "2026-02-30"):
+        wrong = posts_pb.ListDutiesRequest(department_id=department("150802-housing"), from_date=day)
+        assert (await refused(territory.posts("dispatcher").ListDuties(wrong))).fields == ["from_date"]
     remove = posts_pb.RemoveDutyRequest(post_id=post.post_id, duty_id=duty.duty_id)
     await territory.posts("centre-director").RemoveDuty(remove)
     assert not (await territory.posts("dispatcher").ListDuties(roster)).duties

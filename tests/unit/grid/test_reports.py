@@ -230,6 +230,9 @@ async def test_three_times_are_kept_the_future_is_refused_and_the_old_explains_i
     ):
         answer = await refused(territory.report(**wrong))  # type: ignore[arg-type]
         assert (answer.code, answer.reason, answer.fields) == ("INVALID_ARGUMENT", reason, [field])
+    for seconds in (10**15, -(10**15), -62135596800):
+        answer = await refused(territory.report(captured_at=Timestamp(seconds=seconds), late_reason="没网"))
+        assert (answer.reason, answer.fields) == ("DATE_INVALID", ["captured_at"])
     old = await territory.report(occurred_at=stamp(territory, timedelta(days=9)), late_reason="牧区无网络")
     assert old.late_reason == "牧区无网络"
 
