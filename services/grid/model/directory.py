@@ -11,7 +11,7 @@ from kit.errors import FailedPrecondition, InvalidArgument
 
 CENTRE, DEPARTMENT, TOWNSHIP, COMMUNITY = "centre", "department", "township", "community"
 
-HEAD, DUTY_OFFICER, DISPATCHER, DIRECTOR = "head", "duty_officer", "dispatcher", "director"
+HEAD, DISPATCHER, DIRECTOR = "head", "dispatcher", "director"
 
 #: A roster entry spans a month at most: longer ones are a change of the post's holder.
 LONGEST_DUTY = timedelta(days=31)
