@@ -48,6 +48,7 @@ CONNECTION_LOST = (
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # what its state machine says when the server dies in the middle of an answer
     ConnectionError,
     TimeoutError,
 )
