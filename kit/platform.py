@@ -139,6 +139,9 @@ class Platform:
         for module in self.modules:
             self.services[module.name] = await self._build(module)
         await self._load_data()
+        if fresh:  # else a first caller might meet a service that has not heard of its neighbours yet
+            self._progress("首批事件生效", "bringing the first events into effect")
+            await self._settle()
         if self._background:
             self._run_background()
         if self._listen:
@@ -356,6 +359,9 @@ class Platform:
     async def settle(self) -> None:
         """Brings every event that was emitted into effect, and those that follow from it. For a platform whose background does not run."""
         assert not self._background
+        await self._settle()
+
+    async def _settle(self) -> None:
         moved = True
         while moved:
             moved = False
