@@ -130,7 +130,9 @@ class Shipped:
             for office in organisation["offices"]:
                 called = office.get("city", office["zh"]) if len(division) == 4 else office["zh"]
                 name = names[division]["name"] + called
-                made.append(_made(f"{division}-{office['code']}", name, office["en"], DEPARTMENT, division, None))
+                above = organisation["offices_under"]
+                parent = None if office["code"] == above else department_id(f"{division}-{above}")
+                made.append(_made(f"{division}-{office['code']}", name, office["en"], DEPARTMENT, division, parent))
         for township in organisation["townships"]:
             row = names[township]
             kind = "街道办事处" if row["kind"] == "街道" else "人民政府"
