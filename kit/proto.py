@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from google.protobuf.descriptor import EnumDescriptor
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
+
+from kit.errors import InvalidArgument
+
+D = TypeVar("D", bound=date)
 
 
 def stamp(moment: datetime | None) -> Timestamp | None:
@@ -21,8 +26,35 @@ def stamp(moment: datetime | None) -> Timestamp | None:
 
 
 def moment(value: Timestamp) -> datetime:
-    """An aware UTC datetime, to the microsecond."""
+    """An aware UTC datetime, to the microsecond. ValueError or OverflowError for what no clock can have said."""
     return datetime.fromtimestamp(value.seconds, UTC).replace(microsecond=value.nanos // 1000)
+
+
+def given_moment(request: Message, field: str, at: str = "") -> datetime | None:
+    """A moment of a request, None where it is unset. InvalidArgument(DATE_INVALID) for one of another age. `at`: its place in the
+    request, where that is not the field itself."""
+    if not request.HasField(field):
+        return None
+    try:
+        found = moment(getattr(request, field))
+    except (ValueError, OverflowError):
+        raise InvalidArgument("DATE_INVALID", field=at or field) from None
+    return _of_our_age(found, at or field)
+
+
+def given_day(text: str, field: str) -> date:
+    """A date of a request ("2026-03-02"). InvalidArgument(DATE_INVALID) for a day that the calendar does not have, or of another age."""
+    try:
+        found = date.fromisoformat(text)
+    except ValueError:
+        raise InvalidArgument("DATE_INVALID", field=field) from None
+    return _of_our_age(found, field)
+
+
+def _of_our_age(found: D, field: str) -> D:
+    if not 1900 <= found.year <= 2100:
+        raise InvalidArgument("DATE_INVALID", field=field)
+    return found
 
 
 @cache

@@ -7,7 +7,7 @@ from uuid import UUID
 from hetao.cases.v1 import case_pb2, cases_pb2, handling_pb2, intake_pb2, types_pb2
 from hetao.common.v1 import common_pb2
 from kit.errors import InvalidArgument
-from kit.proto import moment, number_of, stamp, text_of
+from kit.proto import given_moment, number_of, stamp, text_of
 from kit.unit import Unit
 from services.cases.api import convert
 from services.cases.model import Assignment
@@ -32,7 +32,7 @@ class CaseApi:
             title=request.title,
             description=request.description,
             place=request.place,
-            occurred_at=moment(request.occurred_at) if request.HasField("occurred_at") else None,
+            occurred_at=given_moment(request, "occurred_at"),
             media_ids=request.media_ids,
             parties=[convert.new_party(party, f"parties[{n}]") for n, party in enumerate(request.parties)],
             classification=convert.classification(request.classification),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import date
 from uuid import UUID
 
 from hetao.cases.v1 import centres_pb2, progress_pb2, statistics_pb2, tasks_pb2, types_pb2
 from hetao.common.v1 import common_pb2
 from kit.errors import InvalidArgument
 from kit.paging import Page
-from kit.proto import number_of, stamp, text_of
+from kit.proto import given_day, number_of, stamp, text_of
 from kit.unit import Unit
 from services.cases.api import convert
 from services.cases.model import Centre
@@ -120,7 +119,7 @@ class StatisticsApi:
     async def GetCaseStatistics(
         self, request: statistics_pb2.GetCaseStatisticsRequest, unit: Unit
     ) -> statistics_pb2.GetCaseStatisticsResponse:
-        first, last = day_of(getattr(request, "from"), "from"), day_of(request.to, "to")
+        first, last = given_day(getattr(request, "from"), "from"), given_day(request.to, "to")
         figures = await self.service.figures.figures(unit, request.division, first, last)
         shown = ("accepted", "resolved", "concluded", "reopened", "overdue")
         response = statistics_pb2.GetCaseStatisticsResponse(
@@ -140,11 +139,3 @@ class StatisticsApi:
         )
         setattr(response, "from", getattr(request, "from"))
         return response
-
-
-def day_of(text: str, field: str) -> date:
-    """A date of a request; the pattern lets 2026-02-30 pass."""
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise InvalidArgument("DATE_INVALID", field=field) from None

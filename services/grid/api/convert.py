@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import date, datetime
+from datetime import date
 from typing import Any
 from uuid import UUID
 
@@ -12,36 +12,12 @@ from google.protobuf.message import Message
 
 from hetao.common.v1 import common_pb2
 from kit.errors import InvalidArgument
-from kit.proto import moment, text_of
+from kit.proto import given_day, text_of
 from services.grid.model.points import Point, from_crs
 
 
-def day(text: str, field: str) -> date:
-    """A date of a request. InvalidArgument(DATE_INVALID) for a day that the calendar does not have, or of another age."""
-    try:
-        found = date.fromisoformat(text)
-    except ValueError:
-        raise InvalidArgument("DATE_INVALID", field=field) from None
-    if not 1900 <= found.year <= 2100:
-        raise InvalidArgument("DATE_INVALID", field=field)
-    return found
-
-
 def some_day(text: str, field: str) -> date | None:
-    return day(text, field) if text else None
-
-
-def some_moment(message: Message, field: str, at: str = "") -> datetime | None:
-    """A moment of a request, None where it is unset. `at`: its place in the request, where that is not the field itself."""
-    if not message.HasField(field):
-        return None
-    try:
-        found = moment(getattr(message, field))
-    except (ValueError, OverflowError):
-        raise InvalidArgument("DATE_INVALID", field=at or field) from None
-    if not 1900 <= found.year <= 2100:
-        raise InvalidArgument("DATE_INVALID", field=at or field)
-    return found
+    return given_day(text, field) if text else None
 
 
 def some_id(text: str) -> UUID | None:

@@ -10,9 +10,9 @@ from hetao.grid.v1 import posts_pb2 as posts_pb
 from hetao.grid.v1 import staff_pb2 as staff_pb
 from hetao.grid.v1 import types_pb2
 from kit.paging import FIRST_ID, LAST_ID, Page
-from kit.proto import number_of, text_of
+from kit.proto import given_day, number_of, text_of
 from kit.unit import Unit
-from services.grid.api.convert import changes, day, named, some_day, some_id, text_date
+from services.grid.api.convert import changes, named, some_day, some_id, text_date
 from services.grid.model.directory import Department, Duty, Holding, Leave, Post, Staff
 from services.grid.service.directory import Directory, Whole
 from services.grid.store import directory as store
@@ -116,7 +116,7 @@ class PostApi:
         return posts_pb.ListPostHoldingsResponse(holdings=map(holding, shown), next_page_token=token)
 
     async def SetDuty(self, request: posts_pb.SetDutyRequest, unit: Unit) -> posts_pb.SetDutyResponse:
-        first, last = day(request.from_date, "from_date"), day(request.until_date, "until_date")
+        first, last = given_day(request.from_date, "from_date"), given_day(request.until_date, "until_date")
         made = await self.service.set_duty(unit, UUID(request.post_id), request.account, first, last)
         return posts_pb.SetDutyResponse(duty=roster_entry(made))
 
@@ -166,7 +166,7 @@ class StaffApi:
         return staff_pb.UpdateStaffResponse(staff=staff(saved))
 
     async def CreateLeave(self, request: staff_pb.CreateLeaveRequest, unit: Unit) -> staff_pb.CreateLeaveResponse:
-        first, last = day(request.from_date, "from_date"), day(request.until_date, "until_date")
+        first, last = given_day(request.from_date, "from_date"), given_day(request.until_date, "until_date")
         made = await self.service.create_leave(unit, request.account, first, last, request.substitute)
         return staff_pb.CreateLeaveResponse(leave=leave(made))
 

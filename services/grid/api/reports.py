@@ -10,9 +10,9 @@ from hetao.grid.v1 import report_pb2, types_pb2
 from hetao.grid.v1 import report_steps_pb2 as steps_pb
 from hetao.grid.v1 import reports_pb2 as reports_pb
 from kit.paging import Page
-from kit.proto import number_of, stamp, text_of
+from kit.proto import given_moment, number_of, stamp, text_of
 from kit.unit import Unit
-from services.grid.api.convert import point, some_id, some_moment, to_point
+from services.grid.api.convert import point, some_id, to_point
 from services.grid.model.reports import Handover, Photo, Report
 from services.grid.model.sentences import sentence
 from services.grid.service.handling import Handling
@@ -40,8 +40,8 @@ class ReportApi:
             point=point(request.point) if request.HasField("point") else None,
             grid_code=request.grid_code,
             community=request.community,
-            occurred_at=some_moment(request, "occurred_at"),
-            captured_at=some_moment(request, "captured_at"),
+            occurred_at=given_moment(request, "occurred_at"),
+            captured_at=given_moment(request, "captured_at"),
             late_reason=request.late_reason,
             photos=new_photos(request.photos),
         )
@@ -154,7 +154,7 @@ def new_photos(photos: Iterable[report_pb2.ReportPhoto]) -> list[NewPhoto]:
         NewPhoto(
             photo.media_id,
             text_of(types_pb2.PhotoPhase, photo.phase),
-            some_moment(photo, "captured_at", f"photos[{n}].captured_at"),
+            given_moment(photo, "captured_at", f"photos[{n}].captured_at"),
             f"photos[{n}]",
         )
         for n, photo in enumerate(photos)
