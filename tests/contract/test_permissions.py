@@ -112,6 +112,7 @@ class Linhe:
             "account": "grid-worker",
             "page_size": 200,
             "lead": True,
+            "service": "cases",
             "category": "10",
             "ground": "in_litigation",
         }
@@ -174,7 +175,9 @@ async def test_lists_show_nothing_of_another_county(linhe: Linhe) -> None:
     seen = []
     for name, method in METHODS.items():
         if method.name.startswith("List"):
-            request = sample(method, {"page_size": 200, "division": "150826", "account": "grid-worker-2"})
+            request = sample(
+                method, {"page_size": 200, "division": "150826", "account": "grid-worker-2", "service": "cases"}
+            )
             for account in foreigners(linhe.world):
                 answer = await call(linhe.world, method, request, account)
                 if not isinstance(answer, Refusal) and (found := [one for one in ids if one in str(answer)]):
