@@ -59,7 +59,7 @@ class Consumer:
             while True:
                 try:
                     await self.step(wait=True)
-                except (*PASSING, *DATABASE_AWAY) as error:
+                except (*PASSING, *DATABASE_AWAY, asyncpg.PostgresError) as error:
                     log.warning("the consumer of %s waits: %s", self._runtime.name, type(error).__name__)
                     self._subscribed().rewind()
                     await asyncio.sleep(random.uniform(0.1, 0.5))
@@ -79,7 +79,7 @@ class Consumer:
         if self._subscription:
             try:
                 await self._subscription.close()
-            except (*PASSING, *DATABASE_AWAY):
+            except (*DATABASE_AWAY, asyncpg.PostgresError):
                 log.warning("the consumer of %s could not give its partitions up", self._runtime.name)
 
     def _subscribed(self) -> Subscription:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from typing import Any
 
 import asyncpg
 import pytest
+from grpc.aio import AioRpcError
 
 from kit.events import Event
 from kit.timers import Timer, TimerLoop
@@ -136,6 +138,24 @@ async def test_a_dead_connection_is_no_error_of_ours(shelf_world: ShelfWorld) ->
         await pool.execute(f"select pg_terminate_backend(pid) {of_ours}")
         assert (await refused(waiting)).code == "UNAVAILABLE"
     assert (await shelf_world.change(thing, "b")).title == "b"
+
+
+async def test_connections_that_the_server_ends_at_any_moment(shelf_world: ShelfWorld) -> None:
+    """Also in the moment between its last word and the end of the stream, which asyncpg reports in a way of its own."""
+    server = await asyncpg.connect(shelf_world.platform.database.embedded.dsn())  # type: ignore[union-attr]
+    name, codes = shelf_world.platform.settings.database.name, Counter[str]()
+    try:
+        for nth in range(40):
+            calls = [asyncio.ensure_future(shelf_world.put(f"{nth}", request_id=f"{nth} {n}")) for n in range(6)]
+            await server.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = $1", name)
+            calls += [asyncio.ensure_future(shelf_world.put(f"{nth}", request_id=f"{nth} {n}")) for n in range(6, 12)]
+            for ended in await asyncio.gather(*calls, return_exceptions=True):
+                codes[ended.code().name if isinstance(ended, AioRpcError) else type(ended).__name__] += 1
+    finally:
+        await server.close()
+    assert set(codes) == {"Thing", "UNAVAILABLE"}
+    await asyncio.gather(*(shelf_world.put(f"{nth}", request_id=f"{nth} {n}") for nth in range(40) for n in range(12)))
+    assert len(await shelf_world.rows("shelf", "select from thing")) == 40 * 12
 
 
 @pytest.mark.parametrize("fault", ["arguments", "file"])
