@@ -32,14 +32,16 @@ lint: venv-dev ## 代码检查 · ruff, mypy, import-linter, buf, drift of what 
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python proto/generate.py --check
+	$(BIN)/python -m services.gateway.reference --check
 	$(BIN)/python docs/generate.py --check
 
 format: venv-dev ## 排版 · format the code
 	$(BIN)/ruff check --fix --quiet .
 	$(BIN)/ruff format .
 
-proto: venv-dev ## 由 proto/ 生成 gen/ · make gen/ from proto/
+proto: venv-dev ## 由 proto/ 生成 gen/ 与 docs/reference/ · make gen/ and docs/reference/ from proto/
 	$(BIN)/python proto/generate.py
+	$(BIN)/python -m services.gateway.reference
 
 docs: venv-dev ## 由代码生成文档 · make the parts of docs/ that follow from the code
 	$(BIN)/python docs/generate.py
