@@ -263,8 +263,8 @@ class Books:
         ):
             counted = Counter(steps)
             found += [f"{name} twice: {step}" for step, times in counted.items() if times > 1]
-            found += [f"accepted but not {name}: {step}" for step in accepted - counted]
-            found += [f"{name} but not accepted: {step}" for step in counted - accepted]
+            found += [f"accepted but not {name}: {step}" for step in accepted if step not in counted]
+            found += [f"{name} but not accepted: {step}" for step in counted if step not in accepted]
         for name, steps in (("published", [step for step, _ in self.published]), ("effected", self.effected)):
             order = defaultdict(list)
             for thing, version in steps:

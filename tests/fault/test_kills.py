@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -95,3 +97,28 @@ async def test_a_first_start_that_was_killed_can_go_on(process: ShelfProcess) ->
     await process.start(SHELF_DIES="migrate")
     await process.died()
     await process.start()
+
+
+def test_the_books_find_what_is_wrong() -> None:
+    """One step lost, doubled, swapped, invented or changed in any book does not pass."""
+    steps = [("a", 1), ("b", 1), ("a", 2)]
+    journal = Journal({f"r{n}": step for n, step in enumerate(steps)})
+
+    def books(**wrong: Any) -> list[str]:
+        said = [(step, f"r{n}") for n, step in enumerate(steps)]
+        present = {"a": 2, "b": 1}
+        right = Books(list(steps), present, said, list(steps), dict(present), replies=3, waiting=0, parked=0, fired=[])
+        return replace(right, **wrong).differences(journal)
+
+    assert books() == []
+    for name in ("stored", "effected"):
+        assert books(**{name: steps[:-1]}) == [f"accepted but not {name}: ('a', 2)"]
+        assert books(**{name: [*steps, ("b", 1)]}) == [f"{name} twice: ('b', 1)"]
+        assert books(**{name: [*steps, ("c", 1)]}) == [f"{name} but not accepted: ('c', 1)"]
+    assert books(effected=steps[::-1]) == ["effected out of order: a [2, 1]"]
+    assert books(present={"a": 1, "b": 1}) == ["thing has not the newest"]
+    assert books(published=[(("a", 1), "r0"), (("b", 1), "r1"), (("a", 2), "other")]) == [
+        "('a', 2) says other, asked was r2"
+    ]
+    assert books(replies=2)
+    assert books(parked=1)
