@@ -30,6 +30,9 @@ TOKEN_VARIABLE = "HETAO_TOKEN"
 #: Where the sources stand, or the site-packages folder of an installed wheel.
 CHECKOUT = Path(__file__).resolve().parent.parent
 
+#: Reference data that ships: divisions, calendars, rules, dictionaries, texts, roles, the demo.
+DATA = CHECKOUT / "data"
+
 
 def doc(zh: str, en: str, default: Any = ..., **limits: Any) -> Any:
     """A setting with its line for people, Chinese first."""

@@ -23,7 +23,7 @@ import grpc
 from hetao.operations.v1 import operations_pb2
 from kit import telemetry, unit
 from kit.clock import Clock
-from kit.config import CHECKOUT, Settings
+from kit.config import DATA, Settings
 from kit.consumer import Consumer
 from kit.database import LOG_SCHEMA, Database
 from kit.errors import StartupError
@@ -46,8 +46,6 @@ from kit.timers import TimerLoop
 from kit.upkeep import clean, seal_audit
 
 log = logging.getLogger(__name__)
-
-DATA = CHECKOUT / "data"
 
 #: Seconds that calls under way have to end at a drain.
 DRAIN = 10.0

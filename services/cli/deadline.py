@@ -43,7 +43,7 @@ def explain(
 
     Explains why a matter under RULE is due when it is.
     """
-    from kit.platform import DATA
+    from kit.config import DATA
 
     deadlines = Deadlines.load(DATA)
     ends = [pause.partition("/") for pause in pauses]

@@ -36,8 +36,8 @@ def token(account: str) -> None:
 def demo_token(settings: Settings, account: str) -> str:
     """Raises `StartupError` where there is no demo issuer or no such account."""
     from kit.clock import Clock
+    from kit.config import DATA
     from kit.issuer import DemoIssuer
-    from kit.platform import DATA
 
     if settings.profile == "production" or settings.identity.issuer is not None:
         raise StartupError(

@@ -11,9 +11,9 @@ import pytest
 from fastapi import FastAPI
 
 from kit.clock import Clock
+from kit.config import DATA
 from kit.identity import OidcIssuer, Roles, Verifier
 from kit.issuer import DemoIssuer
-from kit.platform import DATA
 from services.gateway.issuer import router
 
 

@@ -30,12 +30,12 @@ from hetao.notify.v1 import (
     messages_pb2_grpc,
 )
 from kit.clock import BUSINESS_ZONE, VirtualClock
-from kit.config import Settings, load
+from kit.config import DATA, Settings, load
 from kit.database import Database
 from kit.events import Event
 from kit.identity import Principal, Roles
 from kit.module import LOG, POSTGRES, Module, Parts
-from kit.platform import DATA, Platform
+from kit.platform import Platform
 from kit.postgres import EmbeddedPostgres
 from kit.proto import number_of, stamp
 from services.notify import module as notify

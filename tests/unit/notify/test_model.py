@@ -3,8 +3,8 @@ from uuid import UUID
 
 import pytest
 
+from kit.config import DATA
 from kit.errors import InvalidArgument
-from kit.platform import DATA
 from services.notify.model import MOVES, Directory, Post, Rules, Span, Template, shown_address
 from services.notify.module import load_templates
 from tests.unit.notify.conftest import at
