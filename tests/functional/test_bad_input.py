@@ -15,9 +15,8 @@ from uuid import uuid4
 import pytest
 
 from kit.clock import VirtualClock
-from kit.config import load
+from kit.config import DATA, load
 from kit.issuer import DemoIssuer
-from kit.platform import DATA
 from tests.functional.harness import Hetao, Person, Refusal, new_key, photo
 from tests.functional.story import APPLICANT, Centre, walk_in
 

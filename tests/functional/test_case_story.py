@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -36,6 +37,18 @@ def test_a_walk_in_gets_a_receipt_for_each_party_and_a_repeat_gets_the_same(cent
     assert all(len(receipt["pin"]) == 6 for receipt in receipts)
     assert centre.clerk.post("/v1/cases", walk_in(), idempotency_key=key) == first
     assert centre.read({"caseId": case["code"]})["caseId"] == case["caseId"]  # people type the code
+
+
+def test_the_same_request_from_all_sides_at_once_is_one_case(centre: Centre) -> None:
+    key, title = new_key(), "一次登记，多次提交"
+    with ThreadPoolExecutor(8) as threads:
+        repeats = [
+            threads.submit(centre.clerk.post, "/v1/cases", walk_in(title=title), idempotency_key=key) for _ in range(8)
+        ]
+    first, *others = (repeat.result() for repeat in repeats)
+    assert all(other == first for other in others)
+    listed = centre.dispatcher.everything("/v1/cases", "cases", pageSize=200)
+    assert [case["caseId"] for case in listed if case["title"] == title] == [first["case"]["caseId"]]
 
 
 def test_the_same_two_parties_in_either_order_are_a_hint(centre: Centre) -> None:
