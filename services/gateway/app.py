@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import MutableMapping
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -17,9 +19,12 @@ from kit.errors import DomainError
 from kit.module import Runtime
 from services.gateway import contracts, docs, issuer, media
 from services.gateway.problems import CONTENT_TYPE, STATUS, Problem, problem
-from services.gateway.transcode import SECURITY, Api, App, routes
+from services.gateway.transcode import SECURITY, Api, App, Receive, Scope, Send, access, routes
 
 log = logging.getLogger(__name__)
+
+#: Asked every few seconds by whoever watches the process; nobody reads of it.
+PROBES = ("/healthz", "/readyz")
 
 
 def create(runtime: Runtime) -> App:
@@ -34,7 +39,7 @@ def create(runtime: Runtime) -> App:
         behind.include_router(issuer.router(runtime.issuer), prefix="/issuer")
     _errors(behind, runtime)
     api = Api(
-        behind,
+        Logged(behind),
         paths=routes(contracts.services(), runtime.channel, contracts.names()),
         texts=runtime.texts,
         limit=settings.http.body_limit,
@@ -50,6 +55,30 @@ def create(runtime: Runtime) -> App:
         expose_headers=["ETag", "Retry-After"],
         max_age=600,
     )
+
+
+class Logged:
+    """Writes a line for each request that is no RPC: its template and its status, never its path."""
+
+    def __init__(self, app: App):
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started, status = time.perf_counter(), 0
+
+        async def noting(message: MutableMapping[str, Any]) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting)
+        finally:
+            template = getattr(scope.get("route"), "path", "")
+            if template not in PROBES:
+                milliseconds = (time.perf_counter() - started) * 1000
+                access.info("%s %s %d %.1f ms", scope.get("method", ""), template, status, milliseconds)
 
 
 def _health(app: FastAPI, runtime: Runtime) -> None:

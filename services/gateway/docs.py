@@ -13,6 +13,7 @@ from fastapi import APIRouter, Response
 from kit.texts import Texts
 from services.gateway import contracts, openapi
 from services.gateway.comments import Comments
+from services.gateway.problems import reasons
 
 PAGES: Final = Path(__file__).parent / "pages"
 
@@ -54,7 +55,7 @@ def router(texts: Texts) -> APIRouter:
     def errors() -> Response:
         rows = "".join(
             f'<tr id="{escape(reason)}"><td><code>{escape(reason)}</code></td><td>{escape(zh)}</td><td>{escape(en)}</td></tr>\n'
-            for reason, (zh, en) in texts.all()
+            for reason, (zh, en) in reasons(texts)
         )
         html = (PAGES / "errors.html").read_text(encoding="utf-8").replace("<!-- rows -->", rows)
         return Response(html, media_type="text/html", headers=HEADERS)

@@ -260,6 +260,9 @@ def _problem(status: int) -> dict[str, Any]:
     }
     if status in (429, 503):
         told["headers"] = {
-            "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "string", "pattern": "^[0-9]+$"}}
+            "Retry-After": {
+                "description": "Seconds to wait, or the date until which to wait.",
+                "schema": {"type": "string"},
+            }
         }
     return told

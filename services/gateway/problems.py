@@ -8,6 +8,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from typing import Any, Final
 
 import grpc
@@ -107,6 +109,7 @@ def problem(
 ) -> Problem:
     """What the gateway itself refuses. The sentences stand in data/texts/gateway.toml."""
     code = next((code.name for code, number in STATUS.items() if number == status), "INVALID_ARGUMENT")
+    code = "ABORTED" if status == 412 else code
     named = {name: str(value) for name, value in params.items()}
     return Problem(status, reason, texts.of(reason, named), code=code, headers=headers)
 
@@ -138,11 +141,22 @@ def of_rpc(error: grpc.aio.AioRpcError, binding: Binding, texts: Texts, *, condi
         path = binding.json_path(violation.field)
         message = violation.localized_message.message or violation.description
         errors.append(_error(path, binding.label(path), violation.reason, message, violation.description))
-    headers = {}
-    if status in (429, 503):
-        headers["retry-after"] = str(max(1, retry.retry_delay.seconds))
+    headers = {"retry-after": _retry_after(info, retry)} if status in (429, 503) else {}
     found = sentences.get("zh-CN", zh), sentences.get("en", en)
     return Problem(status, reason, found, code=code.name, errors=errors, headers=headers)
+
+
+def reasons(texts: Texts) -> list[tuple[str, tuple[str, str]]]:
+    """Every reason with its sentences (the texts hold others, which are no errors)."""
+    return [(reason, sentences) for reason, sentences in texts.all() if reason.isupper()]
+
+
+def _retry_after(info: ErrorInfo, retry: RetryInfo) -> str:
+    """Seconds, or the date until which a caller is shut out."""
+    try:
+        return format_datetime(datetime.fromisoformat(info.metadata["until"]).astimezone(UTC), usegmt=True)
+    except ValueError:
+        return str(max(1, retry.retry_delay.seconds))
 
 
 def _error(path: str, label: Label, reason: str, zh: str, en: str) -> dict[str, str]:

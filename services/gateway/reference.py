@@ -21,6 +21,7 @@ from services.gateway import contracts, openapi
 from services.gateway.binding import bindings
 from services.gateway.comments import Comments
 from services.gateway.json_codec import object_of
+from services.gateway.problems import reasons
 from services.gateway.schema import Schemas, needed
 
 FOLDER: Final = CHECKOUT / "docs" / "reference"
@@ -110,7 +111,7 @@ def _errors(texts: Texts) -> Iterator[str]:
     yield from ("# Errors", "", "<!-- Made from data/texts by `make proto`; change it there. -->", "")
     yield "Every error names a reason. The sentences are for people, Chinese first; braces stand for values that come along."
     yield from ("", "| reason | 中文 | English |", "|---|---|---|")
-    for reason, (zh, en) in texts.all():
+    for reason, (zh, en) in reasons(texts):
         yield f"| `{reason}` | {_cell(zh)} | {_cell(en)} |"
 
 

@@ -199,6 +199,15 @@ async def test_a_page_of_another_origin_is_served_only_when_configured(client, r
         assert "access-control-allow-origin" not in other.headers
 
 
+async def test_the_access_log_names_no_photo(client, runtime, caplog):
+    caplog.set_level("INFO", logger="hetao.access")
+    await client.get(f"/v1/media/{'0' * 64}", headers=as_(runtime, LOOKER))
+    await client.get("/healthz")
+    await client.get("/v1/cases/secret?division=secret")
+    lines = [record.getMessage().rsplit(" ", 2)[0] for record in caplog.records if record.name == "hetao.access"]
+    assert lines == ["GET /v1/media/{media_id} 404", "GET /v1/cases/{case_id} 401"]
+
+
 async def test_an_unforeseen_error_shows_nothing_of_itself(client, runtime, monkeypatch):
     async def broken(token):
         raise RuntimeError("secret")

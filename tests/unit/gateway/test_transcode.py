@@ -43,6 +43,7 @@ class Shop:
             "foreign": PermissionDenied("PERMISSION_MISSING", permission="shop.items.get"),
             "unknown": Unauthenticated("TOKEN_MISSING"),
             "busy": ResourceExhausted("UNAVAILABLE"),
+            "locked": ResourceExhausted("LOOKUP_LOCKED", until="2026-03-02T09:15:00+08:00"),
             "away": Unavailable("UNAVAILABLE"),
             "broken": ZeroDivisionError(),
         }
@@ -255,6 +256,11 @@ async def test_codes_become_the_status_that_google_rpc_names(world, item, status
     assert answer.status_code == answer.json()["status"] == status
     assert answer.json()["code"] == code
     assert ("retry-after" in answer.headers) == (status in (429, 503))
+
+
+async def test_who_is_shut_out_is_told_until_when(world):
+    client, _ = world
+    assert (await client.get("/v1/items/locked")).headers["retry-after"] == "Mon, 02 Mar 2026 01:15:00 GMT"
 
 
 async def test_a_service_that_is_not_there_is_unavailable(shop):
