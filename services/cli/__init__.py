@@ -23,6 +23,7 @@ COMMANDS = {
     "audit": ("services.cli.database", "导出与核验审计 · export and verify the audit"),
     "rebuild": ("services.cli.operate", "重建读模型 · build read models anew"),
     "deadletters": ("services.cli.operate", "搁置的事件 · events that were put aside"),
+    "demo": ("services.cli.demo", "装载一年的演示案件（仅内嵌模式） · load a made-up year of cases (embedded only)"),
     "deadline": ("services.cli.deadline", "期限说明 · why something is due when it is"),
 }
 

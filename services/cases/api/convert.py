@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from hetao.cases.v1 import case_pb2, types_pb2
 from hetao.common.v1 import common_pb2
 from kit.proto import number_of, stamp, text_of
-from kit.statutory import Deadline
 from services.cases.model import Classification, Party, Task
-from services.cases.service.chain import Chain
+from services.cases.service.chain import Chain, ShownDeadline
 from services.cases.service.intake import NewParty
 from services.cases.service.reading import Whole
 
@@ -32,7 +31,7 @@ def case(chain: Chain, whole: Whole) -> case_pb2.Case:
         stage_only=not whole.full,
         registered_at=stamp(file.registered_at),
         accepted_at=stamp(file.accepted_at),
-        deadline=deadline(chain.deadline(file)) if file.running and file.accepted_at else None,
+        deadline=deadline(chain.explained(file)) if file.running and file.accepted_at else None,
         overdue_since=stamp(file.overdue_since),
         outcome=number_of(types_pb2.Outcome, file.outcome),
         counts_concluded=file.counts_concluded,
@@ -102,7 +101,7 @@ def task(chain: Chain, row: Task, demand: str, result: str) -> case_pb2.Task:
         lead=row.lead,
         state=number_of(types_pb2.TaskState, row.state),
         limit_days=row.limit_amount,
-        deadline=None if row.answered else deadline(chain.deadline(row)),
+        deadline=None if row.answered else deadline(chain.explained(row)),
         demand=demand,
         result=result,
         media_ids=row.media_ids,
@@ -116,12 +115,11 @@ def task(chain: Chain, row: Task, demand: str, result: str) -> case_pb2.Task:
     )
 
 
-def deadline(due: Deadline) -> case_pb2.Deadline:
-    explained = due.explanation
+def deadline(due: ShownDeadline) -> case_pb2.Deadline:
     return case_pb2.Deadline(
         due_at=stamp(due.due_at),
         provisional=due.provisional,
-        explanation=common_pb2.Text(zh=explained.zh, en=explained.en),
+        explanation=common_pb2.Text(zh=due.zh, en=due.en),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -26,6 +26,16 @@ from services.cases.words import Word, Words
 CASE_CLOCK, TASK_CLOCK = "cases.case", "cases.task"
 
 
+@dataclass(frozen=True, slots=True)
+class ShownDeadline:
+    """A limit with its explanation in both languages."""
+
+    due_at: datetime
+    provisional: bool
+    zh: str
+    en: str
+
+
 class Chain:
     """Shared by the use cases of the service. Keeps reference data and a block of case numbers in memory, nothing else."""
 
@@ -35,6 +45,7 @@ class Chain:
         self._centres: dict[str, Centre] = {}
         self._coverage: dict[str, str] = {}
         self._number = self._numbers_end = 0
+        self._explained: dict[tuple[str, str, int, datetime], ShownDeadline] = {}
 
     # -- reference data -----------------------------------------------------------------------------------------------
 
@@ -72,6 +83,18 @@ class Chain:
         """A limit that is running, with the version of its rule that it started with."""
         rule = self.deadlines.rule(row.limit_rule, business_date(row.limit_from), row.limit_version)
         return self.deadlines.due(replace(rule, amount=row.limit_amount), row.limit_from)
+
+    def explained(self, row: CaseFile | Task) -> ShownDeadline:
+        """A running limit as people read it. The same facts are explained once: the tasks of one dispatch share theirs."""
+        key = row.limit_rule, row.limit_version, row.limit_amount, row.limit_from
+        shown = self._explained.get(key)
+        if shown is None:
+            due = self.deadline(row)
+            text = due.explanation
+            if len(self._explained) >= 1000:
+                self._explained.clear()
+            shown = self._explained[key] = ShownDeadline(due.due_at, due.provisional, text.zh, text.en)
+        return shown
 
     def next_moment(self, row: CaseFile | Task) -> datetime | None:
         """When the clock has to tell somebody next: before the limit those who work, after it their superior, later the director."""

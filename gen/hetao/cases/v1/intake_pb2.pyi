@@ -42,7 +42,7 @@ class CreateCaseRequest(_message.Message):
     kind: _types_pb2.Kind.ValueType
     """Kind of matter."""
     source: _types_pb2.Source.ValueType
-    """By which way it came in; a walk-in when left out."""
+    """By which way it came in; a walk-in when left out. What a grid hands over comes by itself, not by this call."""
     division: _builtins.str
     """Where the matter is: a county (6 digits), a township (9) or a village or community (12)."""
     title: _builtins.str
