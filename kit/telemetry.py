@@ -5,6 +5,7 @@ Without an exporter the spans are not recorded, but trace ids exist all the same
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
@@ -15,6 +16,8 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, TraceIdRat
 from opentelemetry.trace import Span, SpanContext, SpanKind, TraceFlags
 
 _tracer = trace.get_tracer("hetao")
+
+_TRACEPARENT = re.compile("00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 
 
 def set_up(*, service: str, otlp_endpoint: str = "", ratio: float = 1.0) -> None:
@@ -81,12 +84,10 @@ def trace_id() -> str:
 
 
 def _parent(traceparent: str) -> SpanContext | None:
-    parts = traceparent.split("-")
-    if len(parts) != 4 or len(parts[1]) != 32 or len(parts[2]) != 16:
+    match = _TRACEPARENT.fullmatch(traceparent)
+    if match is None:
         return None
-    try:
-        return SpanContext(
-            int(parts[1], 16), int(parts[2], 16), is_remote=True, trace_flags=TraceFlags(int(parts[3], 16))
-        )
-    except ValueError:
+    trace_id, span_id, flags = (int(part, 16) for part in match.groups())
+    if not (trace_id and span_id):
         return None
+    return SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags))

@@ -1,0 +1,151 @@
+"""The kit's own tables stay bounded: what is past its retention goes, in small batches, and no writer waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from kit.clock import VirtualClock
+from kit.config import Settings
+from kit.database import Database
+from kit.platform import Platform
+from kit.upkeep import clean_once
+from tests import shelf
+from tests.unit.kit.conftest import Everybody, ShelfWorld
+from tests.waiting import running, until
+from tests.world import MORNING
+
+DAY = timedelta(days=1)
+
+
+async def fill(world: ShelfWorld, count: int, at: datetime) -> None:
+    """So many inbox rows and stored replies of a moment."""
+    pool = world.platform.services["shelf"].runtime.pool
+    await pool.execute(
+        "insert into inbox (handler, source, event_id, at) select 'h', 's', gen_random_uuid(), $2 from generate_series(1, $1)",
+        count,
+        at,
+    )
+    await pool.execute(
+        "insert into reply (account, method, request_id, digest, answer, at) "
+        "select 'a', 'm', gen_random_uuid()::text, '', '', $2 from generate_series(1, $1)",
+        count,
+        at,
+    )
+
+
+async def left(world: ShelfWorld) -> tuple[int, int]:
+    (row,) = await world.rows(
+        "shelf", "select (select count(*) from inbox) as inbox, (select count(*) from reply) as reply"
+    )
+    return row["inbox"], row["reply"]
+
+
+class Counting:
+    """A pool that remembers how many rows each statement touched."""
+
+    def __init__(self, pool: Any):
+        self._pool, self.touched = pool, list[int]()
+
+    async def execute(self, *args: Any) -> str:
+        tag: str = await self._pool.execute(*args)
+        self.touched.append(int(tag.split()[-1]))
+        return tag
+
+
+async def test_only_what_is_past_its_retention_goes_and_in_batches(shelf_world: ShelfWorld) -> None:
+    runtime = shelf_world.platform.services["shelf"].runtime
+    retention = runtime.settings.retention
+    runtime.settings = runtime.settings.model_copy(update={"retention": retention.model_copy(update={"batch": 100})})
+    await fill(shelf_world, 250, MORNING - (retention.inbox_days + 1) * DAY)  # both are too old
+    await fill(shelf_world, 30, MORNING - (retention.reply_days + 1) * DAY)  # the replies are too old
+    await fill(shelf_world, 20, MORNING - (retention.reply_days - 1) * DAY)  # neither is
+    counting = Counting(runtime.background_pool)
+    runtime._pools = (runtime.pool, counting)  # type: ignore[assignment]
+    assert await clean_once(runtime) == 250 + 280
+    assert counting.touched == [100, 100, 50, 100, 100, 80]
+    assert await left(shelf_world) == (50, 20)
+    assert await clean_once(runtime) == 0
+
+
+async def test_no_writer_waits_for_the_clean_up(shelf_world: ShelfWorld) -> None:
+    runtime = shelf_world.platform.services["shelf"].runtime
+    await fill(shelf_world, 30_000, MORNING - 100 * DAY)
+    thing, waits, written = await shelf_world.put("a"), list[float](), 0
+
+    async def write() -> None:
+        nonlocal written
+        while True:
+            began = time.perf_counter()
+            await shelf_world.change(thing, "b", request_id=f"r{written}")
+            await shelf_world.settle()
+            waits.append(time.perf_counter() - began)
+            written += 1
+
+    async with running(write(), clean_once(runtime)) as (_, cleaning):
+        assert await cleaning == 60_000
+        await until(lambda: written > 5, "the writer has written")
+    assert max(waits) < 1.0
+    inbox, replies = await left(shelf_world)
+    assert inbox >= written
+    assert replies >= written, "what is fresh stays"
+
+
+async def test_a_transaction_that_stays_open_keeps_no_clean_up_waiting(shelf_world: ShelfWorld) -> None:
+    runtime = shelf_world.platform.services["shelf"].runtime
+    await fill(shelf_world, 500, MORNING - 100 * DAY)
+    async with runtime.pool.acquire() as connection, connection.transaction():
+        await connection.execute("insert into reply values ('a', 'm', 'r', '', '', $1)", MORNING - 100 * DAY)
+        async with asyncio.timeout(5):
+            assert await clean_once(runtime) == 1000
+    assert await clean_once(runtime) == 1
+
+
+async def test_the_outbox_empties_itself(shelf_world: ShelfWorld) -> None:
+    for nth in range(30):
+        await shelf_world.put(f"{nth}")
+    assert len(await shelf_world.rows("shelf", "select from outbox")) == 30
+    await shelf_world.settle()
+    assert not await shelf_world.rows("shelf", "select from outbox")
+
+
+@pytest.fixture
+async def running_world(database: Database, settings: Settings) -> AsyncIterator[ShelfWorld]:
+    """A shelf that looks after itself, often."""
+    quick = settings.model_copy(update={"retention": settings.retention.model_copy(update={"every_seconds": 0.05})})
+    clock = VirtualClock(MORNING)
+    async with Platform(
+        quick, [shelf.MODULE], clock=clock, database=database, listen=False, background=True
+    ) as platform:
+        for service in platform.services.values():
+            service.runtime.verifier = Everybody()  # type: ignore[assignment]
+        yield ShelfWorld(platform, clock)
+
+
+async def test_a_platform_that_runs_for_long_keeps_little(running_world: ShelfWorld) -> None:
+    """All that is left of a busy day, two months later, is what the service itself keeps, and the audit."""
+    for nth in range(20):
+        await running_world.put(f"{nth}", request_id=f"r{nth}")
+
+    async def counted(sql: str) -> int:
+        pool = running_world.platform.services["shelf"].runtime.pool
+        return int(await pool.fetchval(f"select count(*) from {sql}"))
+
+    async def heard() -> bool:
+        return await counted("heard") == 20
+
+    await until(heard, "everything is in effect")
+    running_world.clock.move(60 * DAY)
+
+    async def gone() -> bool:
+        log = running_world.platform.log._pool  # type: ignore[attr-defined]
+        kept = (*await left(running_world), await counted("outbox"), await log.fetchval("select count(*) from record"))
+        return kept == (0, 0, 0, 0) and await counted("fired") == 20
+
+    await until(gone, "what is past its retention has gone")
+    assert (await counted("thing"), await counted("audit")) == (20, 20)
