@@ -144,9 +144,14 @@ class Api:
         started = time.perf_counter()
         method, headers = scope["method"], dict(scope["headers"])
         matched = self._match(method, scope)
-        name = method if isinstance(matched, Problem) else f"{method} {matched[0].binding.template}"
+        name, told = method, {"http.request.method": method}
+        if not isinstance(matched, Problem):
+            route = matched[0].binding.template
+            name, told["http.route"] = f"{method} {route}", route
         traceparent = headers.get(b"traceparent", b"").decode("latin-1")
-        with telemetry.span(name, SpanKind.SERVER, traceparent if _TRACEPARENT.fullmatch(traceparent) else "") as span:
+        if not _TRACEPARENT.fullmatch(traceparent):
+            traceparent = ""
+        with telemetry.span(name, SpanKind.SERVER, traceparent, told) as span:
             try:
                 if isinstance(matched, Problem):
                     raise matched
