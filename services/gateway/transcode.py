@@ -50,7 +50,6 @@ _TAGGED_JSON: Final = (
 )
 _PROBLEM: Final = ((b"content-type", CONTENT_TYPE), (b"cache-control", b"no-store"), *SECURITY)
 
-_TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _PRINTABLE = re.compile(r"[\x20-\x7e]+")
 _ONE_TAG = re.compile(r'"([\x21\x23-\x7e]*)"')
 _TAG = re.compile(r'(?:W/)?"([\x21\x23-\x7e]*)"')
@@ -149,8 +148,6 @@ class Api:
             route = matched[0].binding.template
             name, told["http.route"] = f"{method} {route}", route
         traceparent = headers.get(b"traceparent", b"").decode("latin-1")
-        if not _TRACEPARENT.fullmatch(traceparent):
-            traceparent = ""
         with telemetry.span(name, SpanKind.SERVER, traceparent, told) as span:
             try:
                 if isinstance(matched, Problem):
