@@ -74,7 +74,7 @@ def handlers(service: Cases) -> Sequence[Handler]:
     @projects(events_pb2.CaseChanged)
     async def keep_figures(unit: Unit, event: events_pb2.CaseChanged) -> None:
         accepted, resolved = _day(event, "accepted_at"), _day(event, "resolved_at")
-        await figures.keep(
+        figures.keep(
             unit,
             Fact(
                 case_id=UUID(event.case_id),

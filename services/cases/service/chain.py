@@ -138,7 +138,8 @@ class Chain:
 
     async def save(self, unit: Unit, case: CaseFile, what: str, *steps: Step) -> CaseFile:
         """The case with its version raised, its timeline and its event."""
-        saved = await store.CASES.save_told(unit, case, steps)
+        saved = await store.CASES.save(unit, case)
+        store.add_steps(unit, case.id, steps)
         unit.emit(telling.case_changed(saved, what, self.runtime.epoch))
         return saved
 

@@ -64,7 +64,7 @@ class Clocks:
         facts = {"department": task.department_name, "due": day(task.due_at)}
         urgent = told.told > model.REMINDED
         unit.emit(telling.notice(template, case, task.id, task.round, [to], urgent=urgent, due=facts["due"]))
-        await store.add_steps(unit, case.id, [step(template.removeprefix("cases."), facts)])
+        store.add_steps(unit, case.id, [step(template.removeprefix("cases."), facts)])
         self._next(unit, told)
 
     def _next(self, unit: Unit, row: CaseFile | Task) -> None:

@@ -98,11 +98,13 @@ class Intake:
         if new.accept:
             case = self._accepted(case, unit.now, steps)
         parties, pins = self._parties(unit, case.id, new.parties, [])
-        await store.CASES.add(unit, case)
-        if parties:
-            await store.PARTIES.add_all(unit, parties)
+        pairs = self._pairs(unit, new.parties)
         since = days_before(unit.now, words.parameters(unit.today).duplicate_days)
-        duplicates = await store.register(unit, case, steps, self._pairs(unit, new.parties), since)
+        duplicates = await store.duplicates(unit, case, pairs, since) if pairs else []
+        await store.CASES.add(unit, case)
+        await store.PARTIES.add_all(unit, parties)
+        store.add_pairs(unit, case.id, pairs)
+        store.add_steps(unit, case.id, steps)
         self.chain.set_clock(unit, case)
         unit.emit(telling.case_changed(case, "accept" if new.accept else "register", self.chain.runtime.epoch))
         return Registered(Folder(case, (), parties), pins, duplicates)
@@ -126,7 +128,7 @@ class Intake:
         steps = [*history, step("hand over", {"centre": found.name})]
         case = self._classified(unit, case, new.classification, steps)
         await store.CASES.add(unit, case)
-        await store.add_steps(unit, case.id, steps)
+        store.add_steps(unit, case.id, steps)
         self.chain.set_clock(unit, case)
         unit.emit(
             telling.case_changed(case, "register", self.chain.runtime.epoch),
@@ -149,7 +151,7 @@ class Intake:
         await store.PARTIES.add_all(unit, parties)
         new_pairs = set(self._pairs(unit, [*given, new])) - set(self._pairs(unit, given))
         if new_pairs:
-            await store.add_pairs(unit, case.id, sorted(new_pairs))
+            store.add_pairs(unit, case.id, sorted(new_pairs))
         case = await self.chain.save(unit, case, "attach", step("add party", self.chain.named("role", new.role)))
         return replace(found, case=case, parties=[*present, *parties]), pins[0]
 

@@ -50,7 +50,7 @@ class ProgressLookup:
         code = model.read_code(typed)
         if code is None:  # no receipt carries it: its check digit is wrong
             raise PermissionDenied("CODE_OR_PIN_WRONG")
-        guard = await store.count_try(unit, code, unit.now)
+        guard = await store.count_try(unit, code, unit.now, unit.now - GUARDS_KEPT)
         if guard["locked_until"] and guard["locked_until"] > unit.now:
             raise ResourceExhausted("LOOKUP_LOCKED", until=guard["locked_until"].isoformat())
         found = await store.folder_by_code(unit, code)
@@ -60,7 +60,7 @@ class ProgressLookup:
                 minutes = parameters.pin_locks[min(guard["locks"], len(parameters.pin_locks) - 1)]
                 await store.lock_code(unit, code, unit.now + timedelta(minutes=minutes))
             raise Refused(PermissionDenied("CODE_OR_PIN_WRONG"))
-        await store.forget_tries(unit, code, unit.now - GUARDS_KEPT)
+        await store.forget_tries(unit, code)
         return await self._progress(unit, found, party)
 
     def _party(self, unit: Unit, found: Folder | None, pin: str) -> Party | None:

@@ -123,7 +123,7 @@ class Reading:
         unit.note(purpose=reason)
         made = uuid7(int(unit.now.timestamp() * 1000))
         await store.DISCLOSURES.add(unit, Disclosure(made, case.id, party.id, unit.principal.account, unit.now))
-        await store.add_steps(unit, case.id, [step("reveal", self.chain.named("role", party.role))])
+        store.add_steps(unit, case.id, [step("reveal", self.chain.named("role", party.role))])
         return party, self.identity(unit, party)
 
     # -- opening ----------------------------------------------------------------------------------------------------------

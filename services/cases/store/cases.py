@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -11,7 +11,8 @@ from uuid import UUID
 import asyncpg
 import orjson
 
-from kit.errors import Aborted, NotFound
+from kit.errors import NotFound
+from kit.gathered import Insert
 from kit.identity import Principal
 from kit.table import Table
 from kit.unit import Unit
@@ -66,63 +67,14 @@ class Step:
     actor: str | None = None
 
 
-#: One statement appends a case's steps; `{0}` and the six numbers after it are the places of its parameters.
-APPEND = """
-insert into step (case_id, at, what, actor, told_parties, params, note)
-select ${0}, s.at, s.what, s.actor, s.told_parties, s.params, s.note
-from unnest(${1}::timestamptz[], ${2}::text[], ${3}::text[], ${4}::boolean[], ${5}::text[], ${6}::bytea[]) with ordinality
-    as s (at, what, actor, told_parties, params, note, nth)
-order by s.nth
-"""
+#: The timeline.
+STEPS = Insert("step", "case_id, at, what, actor, told_parties, params, note")
+#: Pairs of parties.
+PAIRS = Insert("party_pair", "key, seen_at, case_id")
 
-
-def _append(first: int) -> str:
-    return APPEND.format(*range(first, first + 7))
-
-
-def _step_columns(unit: Unit, steps: Sequence[Step]) -> tuple[list[Any], ...]:
-    return (
-        [step.at or unit.now for step in steps],
-        [step.what for step in steps],
-        [unit.principal.account if step.actor is None else step.actor for step in steps],
-        [step.told_parties for step in steps],
-        [orjson.dumps(step.params).decode() for step in steps],
-        [step.note for step in steps],
-    )
-
-
-class CaseTable(Table[CaseFile]):
-    """Cases. A change and the steps that tell of it are one statement."""
-
-    def __init__(self) -> None:
-        super().__init__("case_file", CaseFile, visible=lambda unit, case: view(unit.principal, case) != NOTHING)
-        self._update_told = f"with steps as ({_append(len(self._names) + 2)}) {self._update}"
-
-    async def save_told(self, unit: Unit, case: CaseFile, steps: Sequence[Step]) -> CaseFile:
-        """As `save`, with the steps appended to the timeline."""
-        before = unit.loaded(self.name, case.id)
-        saved = replace(case, version=case.version + 1)
-        values = self._values(saved)
-        told = case.id, *_step_columns(unit, steps)
-        if await unit.execute(self._update_told, *values, case.version, *told) != "UPDATE 1":
-            raise Aborted("ETAG_STALE", present="")
-        unit.changed(self.name, before, saved)
-        return saved
-
-
-class TaskTable(Table[Task]):
-    async def save_all(self, unit: Unit, tasks: Sequence[Task]) -> list[Task]:
-        """Several tasks of a case in one round trip: nobody else changes them under its lock."""
-        saved = [replace(task, version=task.version + 1) for task in tasks]
-        await unit.executemany(self._update, [(*self._values(task), task.version - 1) for task in saved])
-        for task in saved:
-            unit.changed(self.name, unit.loaded(self.name, task.id), task)
-        return saved
-
-
-CASES = CaseTable()
+CASES = Table("case_file", CaseFile, visible=lambda unit, case: view(unit.principal, case) != NOTHING)
 #: Parts are reached through their case, which decides who may see them.
-TASKS = TaskTable("task", Task)
+TASKS = Table("task", Task)
 PARTIES = Table("party", Party)
 DISCLOSURES = Table("disclosure", Disclosure)
 
@@ -148,8 +100,7 @@ OPEN_TASKS = f"state in ('{model.DISPATCHED}', '{model.SIGNED_IN}', '{model.HAND
 async def folder(unit: Unit, case_id: UUID) -> Folder:
     """The case and its parts for a change: the case is locked first, so that its parts are read as they are under the lock."""
     case = await CASES.get(unit, case_id)
-    row = await unit.fetchrow(f"select {PARTS.format('$1')}", case_id)
-    assert row is not None
+    (row,) = await unit.fetch(f"select {PARTS.format('$1')}", case_id)
     return _folder(unit, case, row)
 
 
@@ -178,7 +129,7 @@ async def case_id_of_task(unit: Unit, task_id: UUID) -> UUID | None:
 
 async def next_numbers(unit: Unit) -> int:
     """The first of fifty numbers that nobody else gets."""
-    first: int = await unit.fetchval("select nextval('case_number')")
+    first: int = (await unit.peek("select nextval('case_number')"))[0][0]
     return first
 
 
@@ -242,8 +193,24 @@ async def page_of_tasks(
 # -- the timeline -----------------------------------------------------------------------------------------------------------------
 
 
-async def add_steps(unit: Unit, case_id: UUID, steps: Sequence[Step]) -> None:
-    await unit.execute(_append(1), case_id, *_step_columns(unit, steps))
+def add_steps(unit: Unit, case_id: UUID, steps: Sequence[Step]) -> None:
+    """Appends to the timeline of a case."""
+    account = unit.principal.account
+    unit.insert(
+        STEPS,
+        *(
+            (
+                case_id,
+                step.at or unit.now,
+                step.what,
+                account if step.actor is None else step.actor,
+                step.told_parties,
+                orjson.dumps(step.params).decode(),
+                step.note,
+            )
+            for step in steps
+        ),
+    )
 
 
 async def timeline(
@@ -260,50 +227,38 @@ async def timeline(
 
 # -- duplicates ---------------------------------------------------------------------------------------------------------------------
 
-#: The first steps and the pairs of a new case are written by the statement that looks for earlier ones: one round trip.
-REGISTER = f"""
-with steps as ({_append(1)}), pairs as (
-    insert into party_pair (key, seen_at, case_id) select k, $8, $1 from unnest($9::bytea[]) as k
-)
+DUPLICATES = """
 select distinct on (c.id) c.id, c.code, c.state, c.registered_at
-from unnest($9::bytea[]) as k
+from unnest($1::bytea[]) as k
 cross join lateral (
-    select p.case_id from party_pair p where p.key = k and p.seen_at > $10 order by p.seen_at desc limit 20
+    select p.case_id from party_pair p where p.key = k and p.seen_at > $2 order by p.seen_at desc limit 20
 ) as near
 join case_file c on c.id = near.case_id
-where c.id <> $1 and c.county = $11 and (c.category = $12 or c.category = '' or $12 = '')
+where c.county = $3 and (c.category = $4 or c.category = '' or $4 = '')
 order by c.id desc limit 5
 """
 
 
-async def register(
-    unit: Unit, case: CaseFile, steps: Sequence[Step], pairs: Sequence[bytes], since: datetime
-) -> list[asyncpg.Record]:
-    """Writes the first steps and the pairs of a case's parties. Returns recent cases of the same pairs: id, code, state, registered_at."""
-    columns = _step_columns(unit, steps)
-    return await unit.fetch(REGISTER, case.id, *columns, unit.now, list(pairs), since, case.county, case.category)
+async def duplicates(unit: Unit, case: CaseFile, pairs: Sequence[bytes], since: datetime) -> list[asyncpg.Record]:
+    """Recent cases of the same pairs as this one, which is not written yet: id, code, state, registered_at."""
+    return await unit.peek(DUPLICATES, list(pairs), since, case.county, case.category)
 
 
-async def add_pairs(unit: Unit, case_id: UUID, pairs: Sequence[bytes]) -> None:
-    await unit.execute(
-        "insert into party_pair (key, seen_at, case_id) select k, $2, $1 from unnest($3::bytea[]) as k",
-        case_id,
-        unit.now,
-        list(pairs),
-    )
+def add_pairs(unit: Unit, case_id: UUID, pairs: Sequence[bytes]) -> None:
+    unit.insert(PAIRS, *((key, unit.now, case_id) for key in pairs))
 
 
 # -- centres ------------------------------------------------------------------------------------------------------------------------
 
 
 async def centres(unit: Unit) -> list[Centre]:
-    rows = await unit.fetch("select id, name, level, division, superior from centre order by division limit 1000")
+    rows = await unit.peek("select id, name, level, division, superior from centre order by division limit 1000")
     return [Centre(*row) for row in rows]
 
 
 async def coverage(unit: Unit) -> dict[str, str]:
     """Division → id of the responsible centre. A table of reference data: as long as the list of divisions."""
-    rows = await unit.fetch("select division, centre from coverage order by division limit 100000")
+    rows = await unit.peek("select division, centre from coverage order by division limit 100000")
     return {row["division"]: row["centre"] for row in rows}
 
 
@@ -365,14 +320,28 @@ async def keep_department(unit: Unit, department: Department, active: bool, epoc
 # -- the look-up's guard --------------------------------------------------------------------------------------------------------------
 
 
-async def count_try(unit: Unit, code: str, now: datetime) -> asyncpg.Record:
-    """Counts a try before the PIN is looked at, so that tries at the same time are counted one by one: failures, locks, locked_until."""
-    row = await unit.fetchrow(
-        "insert into lookup_guard as g (code, failures, locks, last_at) values ($1, 1, 0, $2) on conflict (code) do update "
-        "set failures = g.failures + case when g.locked_until > $2 then 0 else 1 end, last_at = $2 returning failures, locks, locked_until",
-        code,
-        now,
+#: Guards that nobody touched for a while go with the next try, two at a time: there are never many more than tries.
+COUNT_TRY = """
+with gone as (
+    delete from lookup_guard where code in (
+        select code from lookup_guard where last_at < $3 and code <> $1 order by last_at limit 2 for update skip locked
     )
+)
+insert into lookup_guard as g (code, failures, locks, last_at) values ($1, 1, 0, $2)
+on conflict (code) do update
+set failures = g.failures + case when g.locked_until > $2 then 0 else 1 end,
+    locks = case when g.last_at < $3 then 0 else g.locks end,
+    last_at = $2
+returning failures, locks, locked_until
+"""
+
+
+async def count_try(unit: Unit, code: str, now: datetime, forgotten: datetime) -> asyncpg.Record:
+    """Counts a try before the PIN is looked at, so that tries at the same time are counted one by one: failures, locks, locked_until.
+
+    What lies before `forgotten` is forgotten.
+    """
+    row = await unit.fetchrow(COUNT_TRY, code, now, forgotten)
     assert row is not None
     return row
 
@@ -383,14 +352,9 @@ async def lock_code(unit: Unit, code: str, until: datetime) -> None:
     )
 
 
-async def forget_tries(unit: Unit, code: str, before: datetime) -> None:
-    """The PIN was right. Guards that nobody touched since `before` go too, a few at a time."""
-    await unit.execute(
-        "delete from lookup_guard where code = $1 or code in "
-        "(select code from lookup_guard where last_at < $2 order by last_at limit 10 for update skip locked)",
-        code,
-        before,
-    )
+async def forget_tries(unit: Unit, code: str) -> None:
+    """The PIN was right."""
+    await unit.execute("delete from lookup_guard where code = $1", code)
 
 
 async def folder_by_code(unit: Unit, code: str) -> Folder | None:

@@ -92,9 +92,9 @@ from figure where division = $1 and day between $2 and $3 group by kind, categor
 """
 
 
-async def keep(unit: Unit, fact: Fact) -> None:
+def keep(unit: Unit, fact: Fact) -> None:
     """Takes a case's newest word into the sums; older or repeated words change nothing."""
-    await unit.execute(
+    unit.run_later(
         KEEP,
         fact.case_id,
         fact.epoch,

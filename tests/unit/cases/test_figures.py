@@ -93,7 +93,7 @@ async def test_order_and_repetition_change_nothing(centre: CentreAtWork) -> None
 
     async def hear(unit: Unit) -> None:
         for word in words:
-            await figures.keep(unit, word)
+            figures.keep(unit, word)
 
     await centre.world.platform.services["cases"].runtime.transact(hear, action="test")
     counted = [word for word in last if word.accepted_on]
@@ -118,7 +118,7 @@ async def test_a_newer_epoch_wins_over_any_version(centre: CentreAtWork) -> None
 
     async def hear(unit: Unit) -> None:
         for said in (word(1, 9, True), word(2, 3, False), word(1, 10, True)):
-            await figures.keep(unit, said)
+            figures.keep(unit, said)
 
     await centre.world.platform.services["cases"].runtime.transact(hear, action="test")
     seen = await centre.figures()
