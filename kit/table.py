@@ -13,7 +13,8 @@ from uuid import UUID
 
 import asyncpg
 
-from kit.errors import Aborted, NotFound
+from kit.errors import NotFound
+from kit.gathered import Insert
 from kit.unit import Unit
 
 
@@ -41,13 +42,9 @@ class Table(Generic[R]):
         self.name, self._of = name, of
         self.columns = ", ".join(names)
         self._visible = visible or (_by_division if "division" in names else _always)
-        places = ", ".join(f"${n}" for n in range(1, len(names) + 1))
-        changes = ", ".join(f"{column} = ${n}" for n, column in enumerate(names, 1) if column != "id")
         self._names = names
-        self._insert = f"insert into {name} ({self.columns}) values ({places})"
-        self._update = (
-            f"update {name} set {changes} where id = ${names.index('id') + 1} and version = ${len(names) + 1}"
-        )
+        self._insert = Insert(name, self.columns)
+        self._updates: dict[tuple[str, ...], str] = {}
 
     def load(self, unit: Unit, row: asyncpg.Record) -> R:
         """A row read by a statement that lists `columns`."""
@@ -78,7 +75,7 @@ class Table(Generic[R]):
         """
         return [
             self.load(unit, row)
-            for row in await unit.fetch(f"select {self.columns} from {self.name} where {where}", *args)
+            for row in await unit.peek(f"select {self.columns} from {self.name} where {where}", *args)
         ]
 
     async def add(self, unit: Unit, row: R) -> R:
@@ -86,22 +83,45 @@ class Table(Generic[R]):
         return row
 
     async def add_all(self, unit: Unit, rows: Sequence[R]) -> None:
-        """New rows, each at the version it carries (1), in one round trip."""
-        if len(rows) == 1:
-            await unit.execute(self._insert, *self._values(rows[0]))
-        else:
-            await unit.executemany(self._insert, [self._values(row) for row in rows])
+        """New rows, each at the version it carries (1). They are written with whatever else the unit writes."""
         for row in rows:
+            await unit.touch(self.name, row.id)
+            unit.insert(self._insert, self._values(row))
             unit.changed(self.name, None, row)
 
     async def save(self, unit: Unit, row: R) -> R:
-        """The row with its version raised. Aborted if it is no longer the version that was read."""
+        """The row with its version raised; written with whatever else the unit writes, which is Aborted if it is no longer the version that
+        was read."""
+        await unit.touch(self.name, row.id)
         before = unit.loaded(self.name, row.id)
         saved = replace(row, version=row.version + 1)
-        if await unit.execute(self._update, *self._values(saved), row.version) != "UPDATE 1":
-            raise Aborted("ETAG_STALE", present="")
+        columns, values = self._differing(before, saved)
+        unit.change(self._update(columns), *values, row.id, row.version, required=True)
         unit.changed(self.name, before, saved)
         return saved
+
+    async def save_all(self, unit: Unit, rows: Sequence[R]) -> Sequence[R]:
+        return [await self.save(unit, row) for row in rows]
+
+    def _differing(self, before: R | None, after: R) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+        """The columns that a change writes, all where it is not known what was."""
+        columns, values = [], []
+        for name in self._names:
+            value = getattr(after, name)
+            if name != "id" and (before is None or value != getattr(before, name)):
+                columns.append(name)
+                values.append(value)
+        return tuple(columns), tuple(values)
+
+    def _update(self, columns: tuple[str, ...]) -> str:
+        sql = self._updates.get(columns)
+        if sql is None:
+            changes = ", ".join(f"{column} = ${n}" for n, column in enumerate(columns, 1))
+            places = len(columns) + 1, len(columns) + 2
+            sql = self._updates[columns] = (
+                f"update {self.name} set {changes} where id = ${places[0]} and version = ${places[1]}"
+            )
+        return sql
 
     def _values(self, row: R) -> tuple[Any, ...]:
         return tuple(getattr(row, name) for name in self._names)

@@ -1,17 +1,18 @@
 """The unit of work: what one RPC, one event or one timer reads and changes, in one transaction.
 
 There are three ways into a service, and `kit` opens one unit for each of them. The function that it hands the unit to reads and changes through
-it and returns. `kit` then writes what the unit gathered (events, audit, timers, the stored reply) in one statement, commits, and only then
+it and returns. `kit` then writes what the unit gathered (rows, events, audit, timers, the stored reply) in one statement, commits, and only then
 answers. Nobody else begins or commits.
 
-A unit takes a connection at its first statement. A reading unit opens no transaction.
+A unit takes a connection at its first statement. A reading unit opens no transaction, and neither does one whose only write is that last
+statement: it is a transaction by itself.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
@@ -21,6 +22,7 @@ import orjson
 from kit.clock import business_date
 from kit.errors import Aborted, Refused, Unavailable
 from kit.events import Envelope, Event
+from kit.gathered import Gathered, Insert
 from kit.identity import Principal
 from kit.ids import uuid7
 
@@ -67,34 +69,16 @@ PASSING = (
     asyncpg.ReadOnlySQLTransactionError,  # a server that is a replica, for now
 )
 
-FLUSH = """
-with events as (
-    insert into outbox (event_id, type, key, division, snapshot, value, at, traceparent)
-    select e.event_id, e.type, e.key, e.division, e.snapshot, e.value, $1, e.traceparent
-    from unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::boolean[], $7::bytea[], $8::text[]) with ordinality
-        as e (event_id, type, key, division, snapshot, value, traceparent, nth)
-    order by e.nth
-), changes as (
-    insert into audit (entity, entity_id, version, at, actor, on_behalf, action, before, after, purpose, trace)
-    select c.entity, c.entity_id, c.version, $1, $9, c.on_behalf, c.action, c.before, c.after, c.purpose, c.trace
-    from unnest($10::text[], $11::uuid[], $12::int[], $13::text[], $14::text[], $15::bytea[], $16::bytea[], $17::text[], $18::text[])
-        with ordinality as c (entity, entity_id, version, on_behalf, action, before, after, purpose, trace, nth)
-    order by c.nth
-), cancelled as (
-    delete from timer t using unnest($19::text[], $20::text[]) as c (kind, key) where t.kind = c.kind and t.key = c.key
-), scheduled as (
-    insert into timer (kind, key, due)
-    select s.kind, s.key, s.due from unnest($21::text[], $22::text[], $23::timestamptz[]) as s (kind, key, due)
-    on conflict (kind, key) do update
-    set due = excluded.due, generation = nextval('timer_generation'), attempts = 0, parked_at = null, error = null
+OUTBOX = Insert("outbox", "event_id, type, key, division, snapshot, value, at, traceparent")
+AUDIT = Insert("audit", "entity, entity_id, version, on_behalf, action, before, after, purpose, trace, at, actor")
+TIMER = Insert(
+    "timer",
+    "kind, key, due",
+    "on conflict (kind, key) do update "
+    "set due = excluded.due, generation = nextval('timer_generation'), attempts = 0, parked_at = null, error = null",
 )
-insert into reply (account, method, request_id, digest, answer, at)
-select $9, r.method, r.request_id, r.digest, r.answer, $1
-from unnest($24::text[], $25::text[], $26::bytea[], $27::bytea[]) as r (method, request_id, digest, answer)
-"""
-
-#: The nine columns of no change at all.
-NO_CHANGES: tuple[tuple[()], ...] = ((),) * 9
+NO_TIMER = "delete from timer where kind = $1 and key = $2"
+REPLY = Insert("reply", "account, method, request_id, digest, answer, at")
 
 
 class Unit:
@@ -128,6 +112,9 @@ class Unit:
         self._pool = runtime.background_pool if background else runtime.pool
         self._connection: asyncpg.pool.PoolConnectionProxy[asyncpg.Record] | None = None
         self._ending: asyncio.Task[None] | None = None
+        self._begun = False
+        self._batch = Gathered()
+        self._waiting: set[tuple[str, UUID]] = set()
         self._events: list[tuple[Event, bool, str]] = []
         self._changes: list[tuple[str, UUID, int, str, str, bytes | None, bytes, str, str]] = []
         self._scheduled: dict[tuple[str, str], datetime] = {}
@@ -140,22 +127,31 @@ class Unit:
 
     # -- reading and writing ------------------------------------------------------------------------------------------
 
-    async def connection(self) -> asyncpg.pool.PoolConnectionProxy[asyncpg.Record]:
-        """The unit's connection, taken at the first call; a writing unit's transaction begins with it."""
+    async def _connected(self) -> asyncpg.pool.PoolConnectionProxy[asyncpg.Record]:
         if self._connection is None:
             try:
                 async with asyncio.timeout(self.runtime.settings.database.acquire_timeout):
                     self._connection = await self._pool.acquire()
             except (OSError, asyncpg.TooManyConnectionsError) as error:  # a TimeoutError is an OSError
                 raise NoConnection("UNAVAILABLE") from error
-            if self.writes:
-                await self._connection.execute("begin")
         return self._connection
+
+    async def _begin(self) -> None:
+        await (await self._connected()).execute("begin")
+        self._begun = True
 
     @property
     def connected(self) -> bool:
         """Whether it has a connection that works."""
         return self._connection is not None and not self._connection.is_closed()
+
+    async def connection(self) -> asyncpg.pool.PoolConnectionProxy[asyncpg.Record]:
+        """The unit's connection, in its transaction where it writes; what was gathered so far is written."""
+        if self.writes and not self._begun:
+            await self._begin()
+        if self._batch:
+            await self._send()
+        return await self._connected()
 
     async def fetch(self, sql: str, *args: Any) -> list[asyncpg.Record]:
         return await (await self.connection()).fetch(sql, *args)
@@ -166,6 +162,12 @@ class Unit:
     async def fetchval(self, sql: str, *args: Any) -> Any:
         return await (await self.connection()).fetchval(sql, *args)
 
+    async def peek(self, sql: str, *args: Any) -> list[asyncpg.Record]:
+        """Rows that are read without a lock, and so may be read before the transaction begins: where nothing else is read in it, none does."""
+        if self._begun or self._batch:
+            return await self.fetch(sql, *args)
+        return await (await self._connected()).fetch(sql, *args)
+
     async def execute(self, sql: str, *args: Any) -> str:
         """The command tag, such as "UPDATE 1"."""
         return await (await self.connection()).execute(sql, *args)
@@ -174,6 +176,46 @@ class Unit:
         """The statement for each row, in one round trip."""
         if rows:
             await (await self.connection()).executemany(sql, rows)
+
+    # -- writes that may wait for the next read or the end, to be sent together -------------------------------------------
+
+    def insert(self, into: Insert, *rows: Sequence[Any]) -> None:
+        """New rows, in their order."""
+        if rows:
+            self._writing().insert(into, rows)
+
+    def change(self, sql: str, *args: Any, required: bool = False) -> None:
+        """An update or a delete of one row that the unit writes nowhere else. `required`: Aborted(ETAG_STALE) where there is no such row."""
+        self._writing().change(sql, args, required=required)
+
+    def run_later(self, sql: str, *args: Any) -> None:
+        """A statement that is run many times in one unit, as by the events of a batch; in the order given, in one round trip."""
+        self._writing().run(sql, args)
+
+    def _writing(self) -> Gathered:
+        if not self.writes:
+            raise RuntimeError(f"{self.action} was said to read")
+        return self._batch
+
+    async def touch(self, table: str, row_id: UUID) -> None:
+        """Said before a row is written: what waits to be written to the same row is sent first."""
+        if (table, row_id) in self._waiting:
+            await self.connection()
+        self._waiting.add((table, row_id))
+
+    async def _send(self) -> None:
+        """Writes what was gathered; in a transaction if one statement is not all."""
+        gathered, self._batch = self._batch, Gathered()
+        self._waiting.clear()
+        gathered.spread()
+        if not self._begun and (gathered.required or gathered.runs):
+            await self._begin()
+        connection = await self._connected()
+        sql, args = gathered.statement()
+        if sql and await connection.fetchval(sql, *args) != gathered.required:
+            raise Aborted("ETAG_STALE", present="")
+        for sql, rows in gathered.runs:
+            await connection.executemany(sql, rows)
 
     async def call(self, rpc: Callable[..., Awaitable[T]], request: Any) -> T:
         """A read RPC of another service, with the caller's own token and what is left of the deadline.
@@ -238,8 +280,8 @@ class Unit:
 
     @property
     def gathered(self) -> bool:
-        """Whether there is something to flush."""
-        return bool(self._events or self._changes or self._scheduled or self._cancelled)
+        """Whether there is something to write."""
+        return bool(self._batch or self._events or self._changes or self._scheduled or self._cancelled)
 
     # -- sealed values ------------------------------------------------------------------------------------------------
 
@@ -255,58 +297,53 @@ class Unit:
 
     # -- the end, called by the kit alone -----------------------------------------------------------------------------
 
-    async def flush(self, reply: tuple[str, str, bytes, bytes] | None = None) -> None:
-        """Writes what was gathered. `reply`: method, request id, digest of the request, sealed answer."""
-        if not (self.gathered or reply):
-            return
+    def _gather_own(self, reply: tuple[str, str, bytes, bytes] | None) -> None:
+        """Events, audit, timers and the reply, beside the rows."""
         stamp = int(self.now.timestamp() * 1000)
-        events = [event for event, _, _ in self._events]
-        values = [event.message.SerializeToString() for event in events]
-        if any(len(value) > LARGEST_EVENT for value in values):
-            raise ValueError(f"an event of {self.action} is over {LARGEST_EVENT} bytes")
-        await self.execute(
-            FLUSH,
-            self.now,
-            [uuid7(stamp) for _ in events],
-            [event.message.DESCRIPTOR.full_name for event in events],
-            [str(event.key) for event in events],
-            [event.division for event in events],
-            [snapshot for _, snapshot, _ in self._events],
-            values,
-            [traceparent for _, _, traceparent in self._events],
-            self.principal.account,
-            *(zip(*self._changes, strict=True) if self._changes else NO_CHANGES),
-            [kind for kind, _ in self._cancelled],
-            [key for _, key in self._cancelled],
-            [kind for kind, _ in self._scheduled],
-            [key for _, key in self._scheduled],
-            list(self._scheduled.values()),
-            *([part] for part in reply or ()),
-            *([] for _ in range(0 if reply else 4)),
-        )
+        for event, snapshot, traceparent in self._events:
+            value = event.message.SerializeToString()
+            if len(value) > LARGEST_EVENT:
+                raise ValueError(f"an event of {self.action} is over {LARGEST_EVENT} bytes")
+            what = uuid7(stamp), event.message.DESCRIPTOR.full_name, str(event.key), event.division
+            self.insert(OUTBOX, (*what, snapshot, value, self.now, traceparent))
+        self.insert(AUDIT, *((*change, self.now, self.principal.account) for change in self._changes))
+        for kind, key in self._cancelled:
+            self.change(NO_TIMER, kind, key)
+        # One order for all, so that two units never wait for one another's timers.
+        self.insert(TIMER, *((*timer, due) for timer, due in sorted(self._scheduled.items())))
+        if reply:
+            self.insert(REPLY, (self.principal.account, *reply, self.now))
 
     async def commit(self, reply: tuple[str, str, bytes, bytes] | None = None) -> None:
-        """The flush and the commit, shielded from cancellation together: once begun they are finished, whoever still waits.
+        """What was gathered and the commit, shielded from cancellation together: once begun they are finished, whoever still waits.
 
-        Unavailable(OUTCOME_UNKNOWN) if the connection broke in the middle: a repeat of the request finds out.
+        `reply`: method, request id, digest of the request, sealed answer. Unavailable(OUTCOME_UNKNOWN) if the connection broke in the
+        middle: a repeat of the request finds out.
         """
-        self._ending = asyncio.create_task(self._commit(reply))
+        if self.remaining() == 0.0:  # a unit that waited for nothing has not been told yet
+            raise TimeoutError
+        self._gather_own(reply)
+        self._ending = asyncio.create_task(self._commit())
         await asyncio.shield(self._ending)
 
-    async def _commit(self, reply: tuple[str, str, bytes, bytes] | None) -> None:
-        await self.flush(reply)
+    async def _commit(self) -> None:
+        try:
+            if self._batch:
+                await self._send()
+            ended = await self._connection.execute("commit") if self._begun and self._connection else "COMMIT"
+        except CONNECTION_LOST as error:
+            if self.connected:  # not lost: see `run`
+                raise
+            raise Unavailable("OUTCOME_UNKNOWN") from error
+        if ended != "COMMIT":  # the server says so of a transaction in which a statement failed and was caught
+            raise RuntimeError(f"{self.action} was undone: {ended}")
         if self._connection is not None:
-            try:
-                ended = await self._connection.execute("commit")
-            except CONNECTION_LOST as error:
-                raise Unavailable("OUTCOME_UNKNOWN") from error
-            if ended != "COMMIT":  # the server says so of a transaction in which a statement failed and was caught
-                raise RuntimeError(f"{self.action} was undone: {ended}")
             connection, self._connection = self._connection, None
             await self._pool.release(connection)
         if self._events:
             self.runtime.relay_wanted.set()
-        if self._scheduled:
+        soon = self.now + timedelta(seconds=self.runtime.settings.timers.poll_seconds)
+        if any(due <= soon for due in self._scheduled.values()):  # the loop looks for the others in time by itself
             self.runtime.timers_wanted.set()
 
     async def release(self) -> None:
