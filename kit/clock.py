@@ -7,6 +7,9 @@ from zoneinfo import ZoneInfo
 
 BUSINESS_ZONE = ZoneInfo("Asia/Shanghai")
 
+#: How far the clock of somebody else, such as a phone, may run ahead of ours: what is said to be later than that did not happen.
+CLOCK_SKEW = timedelta(minutes=5)
+
 
 class Clock:
     """The real time."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
 import asyncpg
 import orjson
 
 from hetao.cases.v1 import events_pb2
-from kit.clock import business_date
+from kit.clock import CLOCK_SKEW, business_date
 from kit.errors import FailedPrecondition, InvalidArgument, PermissionDenied
 from kit.identifiers import is_credit_code, is_phone, is_resident_id
 from kit.ids import uuid7
@@ -24,9 +24,6 @@ from services.cases.service import telling
 from services.cases.service.chain import CASE_CLOCK, Chain, both, day, days_before, step
 from services.cases.store import cases as store
 from services.cases.store.cases import Folder, Step
-
-#: How far a phone's clock may run ahead.
-CLOCK_SKEW = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)

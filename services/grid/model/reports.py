@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from kit.clock import BUSINESS_ZONE
+from kit.clock import BUSINESS_ZONE, CLOCK_SKEW
 from kit.errors import FailedPrecondition, InvalidArgument
 from kit.moves import Moves
 from services.grid.model.divisions import Ancestors
@@ -45,9 +45,6 @@ BEFORE, AFTER = "before", "after"
 
 TO_COMMUNITY, TO_CENTRE, TO_GRID, TO_EMERGENCY = "community", "centre", "grid", "emergency"
 OFFERED, ACCEPTED, REFUSED, LAPSED = "offered", "accepted", "refused", "lapsed"
-
-#: A phone's clock may be a little fast; what is further in the future did not happen.
-FUTURE = timedelta(minutes=5)
 
 #: Points that are not further apart are one place (a check-in's radius; a design proposal).
 SAME_PLACE_METRES = 100
@@ -222,9 +219,9 @@ class Report:
 def check_times(occurred: datetime, captured: datetime, now: datetime, past: timedelta, late_reason: str) -> None:
     """Nothing comes from the future, nothing was recorded before it happened, and what is old says why it comes so late."""
     for name, moment in (("captured_at", captured), ("occurred_at", occurred)):
-        if moment > now + FUTURE:
+        if moment > now + CLOCK_SKEW:
             raise InvalidArgument("TIME_IN_FUTURE", field=name)
-    if occurred > captured + FUTURE:
+    if occurred > captured + CLOCK_SKEW:
         raise InvalidArgument("OCCURRED_AFTER_CAPTURED", field="occurred_at")
     if occurred < now - past and not late_reason:
         raise InvalidArgument("LATE_REASON_MISSING", field="late_reason", hours=int(past.total_seconds() // 3600))
