@@ -192,6 +192,7 @@ def report(whole: Whole, *, explained: bool = True) -> report_pb2.Report:
         closed_at=stamp(row.closed_at),
         result=whole.result,
         merged_into=str(row.merged_into or ""),
+        follows_report_id=str(row.follows or ""),
         handover=handover(whole.handover, whole, explained) if whole.handover else None,
         etag=str(row.version),
     )

@@ -120,6 +120,7 @@ class Report:
     outside       the place lies outside the reporter's own grids
     occurred_at   when it happened; captured_at: when the phone recorded it; received_at: when the platform had it
     handover_id   the last hand-over; sender: who made it; offered_to: the division of who is to answer, while nobody has
+    follows       one of the same reporter, place and kind that had ended when this one came
     """
 
     id: UUID
@@ -151,6 +152,7 @@ class Report:
     handover_id: UUID | None = None
     offered_to: str = ""
     sender: str = ""
+    follows: UUID | None = None
     version: int = 1
 
     @property

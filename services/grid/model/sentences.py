@@ -90,6 +90,12 @@ def sentence(action: str, who: str, facts: Mapping[str, Any]) -> tuple[str, str]
             return f"{by_zh}认定无效", f"{by_en} found it invalid"
         case "merge":
             return f"与 {facts['into']} 为同一问题，合并", f"the same problem as {facts['into']}: merged into it"
+        case "follow":
+            earlier = facts["earlier"]
+            return (
+                f"同一地点的上报 {earlier} 已有结果，本件为新上报，与其关联",
+                f"a new report: {earlier}, of the same place, had ended before; linked to it",
+            )
         case "hand over":
             target, reason = TARGETS[facts["target"]], REASONS[facts["reason"]]
             to = facts.get("to", "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -140,19 +140,18 @@ class Reports:
             received_at=unit.now,
         )
         earlier = await self._same(unit, report, new.place)
+        merged = earlier is not None and earlier.open
         if earlier:
-            report = report.merge(earlier, unit.now)
+            report = report.merge(earlier, unit.now) if merged else replace(report, follows=earlier.id)
         await store.REPORTS.add(unit, report)
         await self.add_photos(unit, report, [], new.photos)
         facts = {"kind": report.kind, "level": report.level, "outside": report.outside}
         steps: list[tuple[str, dict[str, Any]]] = [("submit", facts)]
         if earlier:
-            steps.append(("merge", {"into": earlier.code}))
-            if report.closed_at:
-                steps.append(("close", {"how": "merged"}))
+            steps.append(("merge", {"into": earlier.code}) if merged else ("follow", {"earlier": earlier.code}))
         await write(unit, report, steps)
-        unit.emit(telling.report_changed(unit, report, "merge" if earlier else "submit"))
-        if not earlier:
+        unit.emit(telling.report_changed(unit, report, "merge" if merged else "submit"))
+        if not merged:
             await self._expect(unit, report)
         return report
 
@@ -186,15 +185,21 @@ class Reports:
         return Where(grid, community, outside, None if served else await self.desk(unit, community))
 
     async def _same(self, unit: Unit, report: Report, place: str) -> Report | None:
-        """What the same reporter said before about the same place and kind."""
+        """What the same reporter said before about the same place and kind: what is open, and is one problem with this, else the last that has
+        ended. What lies in a place that was cleaned is new."""
         await directory.claim(unit, f"reporter {report.reporter}")
         apart = self.hours(unit, "grid.report.merge")
+        ended: Report | None = None
         for other in await store.alike(unit, report.reporter, report.kind, report.occurred_at, apart):
             words = self.content(unit, other)["place"]
             near = same_place(report.point, place, other.point, words)
             if near and (other.grid_id, other.community) == (report.grid_id, report.community):
-                return other
-        return None
+                # Locked, lest it end at this moment without what is merged into it.
+                found = await store.REPORTS.get(unit, other.id) if other.open else other
+                if found.open:
+                    return found
+                ended = found
+        return ended
 
     async def _expect(self, unit: Unit, report: Report) -> None:
         """Tells who is to verify it, and waits for that. A full-time worker need not be told of her own report."""

@@ -109,6 +109,7 @@ def report_changed(unit: Unit, report: reports.Report, what: str, handover: repo
         solved_at=stamp(report.solved_at),
         closed_at=stamp(report.closed_at),
         merged_into=str(report.merged_into or ""),
+        follows_report_id=str(report.follows or ""),
         target=number_of(types_pb2.HandoverTarget, handover.target if handover else ""),
         case_id=str(handover.case_id or "") if handover else "",
         case_code=handover.case_code if handover else "",

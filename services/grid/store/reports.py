@@ -13,7 +13,7 @@ import orjson
 from kit.table import Table
 from kit.unit import Unit
 from services.grid.model.divisions import CITY, COUNTY, DIGITS, TOWNSHIP, VILLAGE
-from services.grid.model.reports import INVALID, MERGED, OFFERED, Handover, Photo, Report
+from services.grid.model.reports import MERGED, OFFERED, Handover, Photo, Report
 from services.grid.store.scope import after
 
 #: Seeing reports of others takes this permission; without it one sees one's own.
@@ -79,11 +79,14 @@ async def _newest(unit: Unit, where: str, args: list[Any], before: UUID, limit: 
 
 
 async def alike(unit: Unit, reporter: str, kind: str, at: datetime, apart: timedelta) -> Sequence[Report]:
-    """What the same person reported of the same kind around the same time, the oldest first; not what was merged or void."""
+    """What the same person reported of the same kind around the same time, or before and it closed since; the oldest first, without what was
+    merged."""
     sql = f"""
     select {REPORTS.columns} from report
-    where reporter = $1 and kind = $2 and occurred_at between $3 and $4 and state not in ('{MERGED}', '{INVALID}')
-        and merged_into is null and outcome <> '{INVALID}'
+    where reporter = $1 and kind = $2 and occurred_at between $3 and $4 and merged_into is null
+    union all
+    select {REPORTS.columns} from report
+    where reporter = $1 and kind = $2 and closed_at >= $3 and occurred_at < $3 and merged_into is null
     order by occurred_at, id limit 100
     """
     return [Report(*row) for row in await unit.fetch(sql, reporter, kind, at - apart, at + apart)]

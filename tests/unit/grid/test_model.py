@@ -330,9 +330,9 @@ def test_places_are_the_same_by_point_or_by_words():
 def test_every_move_has_a_sentence_in_both_languages():
     facts = {
         "kind": "dispute", "level": "major", "outside": True, "count": 2, "into": "x", "target": "centre",
-        "reason": "beyond_ability", "to": "", "state": "refused", "case_code": "150826-1", "how": "own",
+        "reason": "beyond_ability", "to": "", "earlier": "x", "state": "refused", "case_code": "150826-1", "how": "own",
     }  # fmt: skip
-    actions = {action for _, action, _ in MOVES.moves} | {"submit", "add photos", "overdue", "case"}
+    actions = {action for _, action, _ in MOVES.moves} | {"submit", "add photos", "follow", "overdue", "case"}
     for action in actions:
         zh, en = sentence(action, "网格员", facts)
         assert zh

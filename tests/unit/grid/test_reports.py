@@ -124,11 +124,47 @@ async def test_the_same_within_a_day_is_one_problem(territory: Territory):
     await territory.step("VerifyReport", first)
     await territory.step("SolveReport", first, result="已清理", photos=await territory.both_photos())
     assert (await territory.read(again)).state == types_pb2.REPORT_STATE_CLOSED
-    late = await territory.report()  # the first is closed, and it is still the same day
-    assert (late.state, late.outcome) == (types_pb2.REPORT_STATE_CLOSED, types_pb2.REPORT_OUTCOME_MERGED)
-    assert [e.action for e in await territory.timeline(late)] == ["submit", "merge", "close"]
-    await territory.world.travel(timedelta(hours=24, minutes=1))
-    assert (await territory.report()).state == types_pb2.REPORT_STATE_SUBMITTED
+    assert (await territory.read(again)).outcome == types_pb2.REPORT_OUTCOME_MERGED
+
+
+async def test_what_lies_where_it_was_cleaned_is_new_and_names_the_report_before(territory: Territory):
+    first = await territory.verified()
+    await territory.step("SolveReport", first, result="已清理", photos=await territory.both_photos())
+    new = await territory.report()
+    assert (new.state, new.merged_into) == (types_pb2.REPORT_STATE_SUBMITTED, "")
+    assert new.follows_report_id == first.report_id
+    told = (await territory.timeline(new))[-1]
+    assert (told.action, told.sentence.zh) == (
+        "follow",
+        f"同一地点的上报 {first.code} 已有结果，本件为新上报，与其关联",
+    )
+    assert first.code in told.sentence.en
+    changed = [e for e in await territory.events(events_pb2.ReportChanged) if e.report_id == new.report_id]
+    assert [e.follows_report_id for e in changed] == [first.report_id]
+    third = await territory.report()  # the second is open: one problem with it
+    assert (third.merged_into, third.follows_report_id) == (new.report_id, "")
+    await territory.step("VerifyReport", new)
+    await territory.step("InvalidateReport", new, reason="看错了")
+    assert (await territory.report()).follows_report_id == new.report_id
+
+
+async def test_what_waits_to_be_acknowledged_has_ended_too(territory: Territory):
+    first = await territory.report("building-head")
+    await territory.step("VerifyReport", first)
+    await territory.step("SolveReport", first, result="已清理", photos=await territory.both_photos())
+    new = await territory.report("building-head")
+    assert (new.state, new.follows_report_id) == (types_pb2.REPORT_STATE_SUBMITTED, first.report_id)
+
+
+async def test_a_day_after_the_end_nothing_is_merged_or_linked(territory: Territory):
+    first = await territory.verified()
+    await territory.world.travel(timedelta(hours=30))
+    await territory.step("SolveReport", first, result="已清理", photos=await territory.both_photos())
+    await territory.world.travel(timedelta(hours=23))
+    assert (await territory.report()).follows_report_id == first.report_id  # it happened two days ago, and ended today
+    await territory.world.travel(timedelta(hours=49))
+    later = await territory.report()
+    assert (later.state, later.merged_into, later.follows_report_id) == (types_pb2.REPORT_STATE_SUBMITTED, "", "")
 
 
 async def test_two_reports_at_once_are_still_one_problem(territory: Territory):

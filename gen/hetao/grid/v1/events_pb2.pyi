@@ -256,6 +256,7 @@ class ReportChanged(_message.Message):
     TARGET_FIELD_NUMBER: _builtins.int
     CASE_ID_FIELD_NUMBER: _builtins.int
     CASE_CODE_FIELD_NUMBER: _builtins.int
+    FOLLOWS_REPORT_ID_FIELD_NUMBER: _builtins.int
     report_id: _builtins.str
     epoch: _builtins.int
     version: _builtins.int
@@ -286,6 +287,8 @@ class ReportChanged(_message.Message):
     case_id: _builtins.str
     """The case that it became."""
     case_code: _builtins.str
+    follows_report_id: _builtins.str
+    """The report of the same reporter, place and kind that had ended shortly before this one; empty for all others."""
     @_builtins.property
     def occurred_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -328,10 +331,11 @@ class ReportChanged(_message.Message):
         target: _types_pb2.HandoverTarget.ValueType = ...,
         case_id: _builtins.str = ...,
         case_code: _builtins.str = ...,
+        follows_report_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["captured_at", b"captured_at", "closed_at", b"closed_at", "occurred_at", b"occurred_at", "received_at", b"received_at", "solved_at", b"solved_at", "verified_at", b"verified_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["captured_at", b"captured_at", "case_code", b"case_code", "case_id", b"case_id", "closed_at", b"closed_at", "code", b"code", "community", b"community", "county", b"county", "division", b"division", "epoch", b"epoch", "grid_code", b"grid_code", "handler", b"handler", "kind", b"kind", "level", b"level", "merged_into", b"merged_into", "occurred_at", b"occurred_at", "outcome", b"outcome", "outside_own_grid", b"outside_own_grid", "received_at", b"received_at", "report_id", b"report_id", "reporter", b"reporter", "solved_at", b"solved_at", "state", b"state", "target", b"target", "township", b"township", "verified_at", b"verified_at", "version", b"version", "what", b"what"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["captured_at", b"captured_at", "case_code", b"case_code", "case_id", b"case_id", "closed_at", b"closed_at", "code", b"code", "community", b"community", "county", b"county", "division", b"division", "epoch", b"epoch", "follows_report_id", b"follows_report_id", "grid_code", b"grid_code", "handler", b"handler", "kind", b"kind", "level", b"level", "merged_into", b"merged_into", "occurred_at", b"occurred_at", "outcome", b"outcome", "outside_own_grid", b"outside_own_grid", "received_at", b"received_at", "report_id", b"report_id", "reporter", b"reporter", "solved_at", b"solved_at", "state", b"state", "target", b"target", "township", b"township", "verified_at", b"verified_at", "version", b"version", "what", b"what"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

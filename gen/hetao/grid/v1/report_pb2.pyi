@@ -57,6 +57,7 @@ class Report(_message.Message):
     MERGED_INTO_FIELD_NUMBER: _builtins.int
     HANDOVER_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    FOLLOWS_REPORT_ID_FIELD_NUMBER: _builtins.int
     report_id: _builtins.str
     """Id, a UUID."""
     code: _builtins.str
@@ -99,6 +100,8 @@ class Report(_message.Message):
     """The report that it was merged into."""
     etag: _builtins.str
     """Version, to send back with a change."""
+    follows_report_id: _builtins.str
+    """The report of the same reporter, place and kind that had ended shortly before: this is a new problem where one was dealt with."""
     @_builtins.property
     def point(self) -> _common_pb2.Point:
         """Where, in CGCS2000; unset where not known."""
@@ -168,10 +171,11 @@ class Report(_message.Message):
         merged_into: _builtins.str = ...,
         handover: Global___Handover | None = ...,
         etag: _builtins.str = ...,
+        follows_report_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["captured_at", b"captured_at", "closed_at", b"closed_at", "handover", b"handover", "occurred_at", b"occurred_at", "point", b"point", "received_at", b"received_at", "solved_at", b"solved_at", "verified_at", b"verified_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["captured_at", b"captured_at", "closed_at", b"closed_at", "code", b"code", "community", b"community", "county", b"county", "description", b"description", "division", b"division", "etag", b"etag", "grid_code", b"grid_code", "handler", b"handler", "handover", b"handover", "kind", b"kind", "late_reason", b"late_reason", "level", b"level", "merged_into", b"merged_into", "occurred_at", b"occurred_at", "outcome", b"outcome", "outside_own_grid", b"outside_own_grid", "photos", b"photos", "place", b"place", "point", b"point", "received_at", b"received_at", "report_id", b"report_id", "reporter", b"reporter", "result", b"result", "solved_at", b"solved_at", "state", b"state", "title", b"title", "township", b"township", "verified_at", b"verified_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["captured_at", b"captured_at", "closed_at", b"closed_at", "code", b"code", "community", b"community", "county", b"county", "description", b"description", "division", b"division", "etag", b"etag", "follows_report_id", b"follows_report_id", "grid_code", b"grid_code", "handler", b"handler", "handover", b"handover", "kind", b"kind", "late_reason", b"late_reason", "level", b"level", "merged_into", b"merged_into", "occurred_at", b"occurred_at", "outcome", b"outcome", "outside_own_grid", b"outside_own_grid", "photos", b"photos", "place", b"place", "point", b"point", "received_at", b"received_at", "report_id", b"report_id", "reporter", b"reporter", "result", b"result", "solved_at", b"solved_at", "state", b"state", "title", b"title", "township", b"township", "verified_at", b"verified_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -114,7 +114,8 @@ class ReportServiceServicer:
 
     def CreateReport(self, request, context):
         """Reports a problem. The place outside the reporter's own grids is no hindrance: the report is routed to the grid it lies in, and flagged.
-        The same reporter, place and kind within 24 hours are one problem: the report is merged into the earlier one at once.
+        The same reporter, place and kind within 24 hours are one problem: the report is merged into the earlier one at once, as long as that is open.
+        Once it has ended, what is seen there is new: a report of its own, which names the one before (`follows_report_id`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -171,7 +172,7 @@ class ReportServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def MergeReport(self, request, context):
-        """The same problem as another report, which goes on; closes together with it.
+        """The same problem as another report, as somebody who knows both says; closes together with it, at once where that one is closed already.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -36,7 +36,8 @@ class ReportServiceStub:
     def __new__(cls, channel: _aio.Channel) -> ReportServiceAsyncStub: ...
     CreateReport: _grpc.UnaryUnaryMultiCallable[_reports_pb2.CreateReportRequest, _reports_pb2.CreateReportResponse]
     """Reports a problem. The place outside the reporter's own grids is no hindrance: the report is routed to the grid it lies in, and flagged.
-    The same reporter, place and kind within 24 hours are one problem: the report is merged into the earlier one at once.
+    The same reporter, place and kind within 24 hours are one problem: the report is merged into the earlier one at once, as long as that is open.
+    Once it has ended, what is seen there is new: a report of its own, which names the one before (`follows_report_id`).
     """
     GetReport: _grpc.UnaryUnaryMultiCallable[_reports_pb2.GetReportRequest, _reports_pb2.GetReportResponse]
     """One report."""
@@ -55,7 +56,7 @@ class ReportServiceStub:
     InvalidateReport: _grpc.UnaryUnaryMultiCallable[_report_steps_pb2.InvalidateReportRequest, _report_steps_pb2.InvalidateReportResponse]
     """There is no such problem, or nothing that anybody could do. Closes as a solved one does."""
     MergeReport: _grpc.UnaryUnaryMultiCallable[_report_steps_pb2.MergeReportRequest, _report_steps_pb2.MergeReportResponse]
-    """The same problem as another report, which goes on; closes together with it."""
+    """The same problem as another report, as somebody who knows both says; closes together with it, at once where that one is closed already."""
     HandOverReport: _grpc.UnaryUnaryMultiCallable[_report_steps_pb2.HandOverReportRequest, _report_steps_pb2.HandOverReportResponse]
     """Hands a report over to the community, to a governance centre (where it becomes a case), to another grid, or to an emergency number.
     From `verified` it passes through `handling` by itself. The receiver answers within a limit; what comes of it comes back to the worker.
@@ -76,7 +77,8 @@ class ReportServiceAsyncStub(ReportServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateReport: _aio.UnaryUnaryMultiCallable[_reports_pb2.CreateReportRequest, _reports_pb2.CreateReportResponse]  # type: ignore[assignment]
     """Reports a problem. The place outside the reporter's own grids is no hindrance: the report is routed to the grid it lies in, and flagged.
-    The same reporter, place and kind within 24 hours are one problem: the report is merged into the earlier one at once.
+    The same reporter, place and kind within 24 hours are one problem: the report is merged into the earlier one at once, as long as that is open.
+    Once it has ended, what is seen there is new: a report of its own, which names the one before (`follows_report_id`).
     """
     GetReport: _aio.UnaryUnaryMultiCallable[_reports_pb2.GetReportRequest, _reports_pb2.GetReportResponse]  # type: ignore[assignment]
     """One report."""
@@ -95,7 +97,7 @@ class ReportServiceAsyncStub(ReportServiceStub):
     InvalidateReport: _aio.UnaryUnaryMultiCallable[_report_steps_pb2.InvalidateReportRequest, _report_steps_pb2.InvalidateReportResponse]  # type: ignore[assignment]
     """There is no such problem, or nothing that anybody could do. Closes as a solved one does."""
     MergeReport: _aio.UnaryUnaryMultiCallable[_report_steps_pb2.MergeReportRequest, _report_steps_pb2.MergeReportResponse]  # type: ignore[assignment]
-    """The same problem as another report, which goes on; closes together with it."""
+    """The same problem as another report, as somebody who knows both says; closes together with it, at once where that one is closed already."""
     HandOverReport: _aio.UnaryUnaryMultiCallable[_report_steps_pb2.HandOverReportRequest, _report_steps_pb2.HandOverReportResponse]  # type: ignore[assignment]
     """Hands a report over to the community, to a governance centre (where it becomes a case), to another grid, or to an emergency number.
     From `verified` it passes through `handling` by itself. The receiver answers within a limit; what comes of it comes back to the worker.
@@ -119,7 +121,8 @@ class ReportServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_reports_pb2.CreateReportResponse, _abc.Awaitable[_reports_pb2.CreateReportResponse]]:
         """Reports a problem. The place outside the reporter's own grids is no hindrance: the report is routed to the grid it lies in, and flagged.
-        The same reporter, place and kind within 24 hours are one problem: the report is merged into the earlier one at once.
+        The same reporter, place and kind within 24 hours are one problem: the report is merged into the earlier one at once, as long as that is open.
+        Once it has ended, what is seen there is new: a report of its own, which names the one before (`follows_report_id`).
         """
 
     @_abc_1.abstractmethod
@@ -186,7 +189,7 @@ class ReportServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _report_steps_pb2.MergeReportRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_report_steps_pb2.MergeReportResponse, _abc.Awaitable[_report_steps_pb2.MergeReportResponse]]:
-        """The same problem as another report, which goes on; closes together with it."""
+        """The same problem as another report, as somebody who knows both says; closes together with it, at once where that one is closed already."""
 
     @_abc_1.abstractmethod
     def HandOverReport(
