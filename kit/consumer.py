@@ -1,6 +1,6 @@
 """The consumer: brings other services' events into effect, each once.
 
-A batch of one partition is one transaction: the inbox rows, the effects, their own events. Then the group's position moves. If a batch fails, its
+A batch is one transaction: the inbox rows, the effects, their own events. Then the group's position moves. If a batch fails, its
 events are taken one by one: a passing fault is waited for in place, so the order holds; an event that cannot be digested is parked for its handler
 together with the later events of its key, and the rest goes on.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from uuid import UUID
 
 import asyncpg
@@ -32,6 +32,11 @@ ENTER = """
 insert into inbox (handler, source, event_id, at)
 select i.handler, i.source, i.event_id, $4 from unnest($1::text[], $2::text[], $3::uuid[]) as i (handler, source, event_id)
 on conflict do nothing returning handler, event_id
+"""
+
+LOOK = """
+select exists (select from rebuild) as rebuilding,
+    array(select distinct row(handler, key) from parked where handler = any($1) and key = any($2)) as waiting
 """
 
 PARK = """
@@ -69,9 +74,11 @@ class Consumer:
     async def step(self, *, wait: bool = False) -> int:
         """Takes what the log has next into effect. Returns the number of events."""
         subscription, taken = self._subscribed(), 0
-        for batch in await subscription.fetch(wait=wait):
-            await self._take(subscription, batch)
-            taken += len(batch.records)
+        for batches in _together(await subscription.fetch(wait=wait)):
+            records = [record for batch in batches for record in batch.records]
+            await self._take(records)
+            await subscription.commit(*batches)
+            taken += len(records)
         return taken
 
     async def close(self) -> None:
@@ -87,9 +94,9 @@ class Consumer:
             self._subscription = self._log.subscribe(self._runtime.name, self.topics)
         return self._subscription
 
-    async def _take(self, subscription: Subscription, batch: Batch) -> None:
-        for start in range(0, len(batch.records), LARGEST_UNIT):
-            jobs = self._jobs(batch.records[start : start + LARGEST_UNIT])
+    async def _take(self, records: Sequence[Record]) -> None:
+        for start in range(0, len(records), LARGEST_UNIT):
+            jobs = self._jobs(records[start : start + LARGEST_UNIT])
             if not jobs:
                 continue
             try:
@@ -100,7 +107,6 @@ class Consumer:
                 log.warning("a batch for %s is taken event by event: %s", self._runtime.name, type(error).__name__)
                 for job in jobs:
                     await self._one(job)
-        await subscription.commit(batch)
 
     def _jobs(self, records: Sequence[Record]) -> list[Job]:
         """What there is to do. An unknown type is a newer neighbour's: it is passed over."""
@@ -136,16 +142,15 @@ class Consumer:
 
     async def _effect(self, jobs: Sequence[Job]) -> None:
         async def work(unit: Unit) -> None:
-            waiting = await self._waiting(unit, jobs)
+            # Asked before anything is touched: the lock that begins and ends a rebuild waits for us, or we for it.
+            rebuilding, waiting = await self._look(unit, jobs)
             behind = [job for job in jobs if (job[0].name, job[1].envelope.key) in waiting]
             for handler, record in behind:
                 await unit.execute(PARK, *_parked(handler, record, "BEHIND_A_PARKED_EVENT", 0), unit.now)
             free = [job for job in jobs if job not in behind] if behind else jobs
             projections = [job for job in free if job[0].projection]
-            # Asked before anything is touched: the lock that begins and ends a rebuild waits for us, or we for it.
-            rebuilding = bool(projections) and await unit.fetchval("select exists (select from rebuild)")
             await self._apply(unit, free)
-            if rebuilding:  # the same handlers write to the same tables of the shadow schema
+            if rebuilding and projections:  # the same handlers write to the same tables of the shadow schema
                 await unit.execute(f"set local search_path to {shadow_of(self._runtime.name)}, {self._runtime.name}")
                 await self._apply(unit, projections)
 
@@ -173,14 +178,11 @@ class Consumer:
             unit.envelope, unit.action, unit.traceparent = envelope, handler.name, envelope.traceparent
             await handler.effect(unit, handler.message.FromString(record.value))
 
-    async def _waiting(self, unit: Unit, jobs: Sequence[Job]) -> set[tuple[str, str]]:
-        """The (handler, key) pairs that have parked events: what comes later must wait behind them."""
-        rows = await unit.fetch(
-            "select distinct handler, key from parked where handler = any($1) and key = any($2)",
-            list({h.name for h, _ in jobs}),
-            list({r.envelope.key for _, r in jobs}),
-        )
-        return {(row["handler"], row["key"]) for row in rows}
+    async def _look(self, unit: Unit, jobs: Sequence[Job]) -> tuple[bool, set[tuple[str, str]]]:
+        """Whether a rebuild is under way, and the (handler, key) pairs that have parked events: what comes later must wait behind them."""
+        row = await unit.fetchrow(LOOK, list({h.name for h, _ in jobs}), list({r.envelope.key for _, r in jobs}))
+        assert row is not None
+        return row["rebuilding"], {(handler, key) for handler, key in row["waiting"]}
 
     async def _park(self, job: Job, error: str, attempts: int) -> None:
         async def work(unit: Unit) -> None:
@@ -220,6 +222,18 @@ class Consumer:
             await self._apply(unit, [(handler, _unparked(row, key))])
         await unit.execute("delete from parked where id = any($1)", [row["id"] for row in rows])
         return len(rows)
+
+
+def _together(batches: Sequence[Batch]) -> Iterator[list[Batch]]:
+    """Small batches of several partitions, which can share a transaction and a commit of the positions."""
+    group: list[Batch] = []
+    for batch in batches:
+        if group and sum(len(one.records) for one in (*group, batch)) > LARGEST_UNIT:
+            yield group
+            group = []
+        group.append(batch)
+    if group:
+        yield group
 
 
 def _parked(handler: Handler, record: Record, error: str, attempts: int) -> tuple[object, ...]:

@@ -39,8 +39,8 @@ class Subscription(Protocol):
         """What comes next, by partition; waits a while if there is nothing. After `rewind`, from the committed positions again."""
         ...
 
-    async def commit(self, batch: Batch) -> None:
-        """The batch is in effect: the group goes on behind it. A late commit never takes the group back."""
+    async def commit(self, *batches: Batch) -> None:
+        """The batches, of different partitions, are in effect: the group goes on behind them. A late commit never takes the group back."""
         ...
 
     def rewind(self) -> None:

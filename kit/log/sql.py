@@ -81,23 +81,10 @@ class SqlLog:
         by_partition: dict[int, list[Record]] = {}
         for record in records:
             by_partition.setdefault(partition_of(record.envelope.key, self.partitions), []).append(record)
-        async with self._pool.acquire() as connection, connection.transaction():
-            for partition, part in sorted(by_partition.items()):  # one order of locks for all
-                envelopes = [record.envelope for record in part]
-                await connection.execute(
-                    APPEND,
-                    topic,
-                    partition,
-                    [e.id for e in envelopes],
-                    [e.type for e in envelopes],
-                    [e.source for e in envelopes],
-                    [e.key for e in envelopes],
-                    [e.division for e in envelopes],
-                    [e.snapshot for e in envelopes],
-                    [record.value for record in part],
-                    [e.time for e in envelopes],
-                    [e.traceparent for e in envelopes],
-                )
+        rows = [
+            (topic, partition, *_columns(part)) for partition, part in sorted(by_partition.items())
+        ]  # one order of locks for all
+        await self._pool.executemany(APPEND, rows)  # one round trip, and all or nothing
         for news in self._news:
             news.set()
 
@@ -163,17 +150,19 @@ class SqlSubscription:
                 pass
         return batches
 
-    async def commit(self, batch: Batch) -> None:
+    async def commit(self, *batches: Batch) -> None:
         await self._pool.execute(
             """
-            insert into position (consumer_group, topic, partition, "offset") values ($1, $2, $3, $4)
+            insert into position (consumer_group, topic, partition, "offset")
+            select $1, p.topic, p.partition, p."offset" from unnest($2::text[], $3::int[], $4::bigint[]) as p (topic, partition, "offset")
+            order by p.topic, p.partition
             on conflict (consumer_group, topic, partition) do update
             set "offset" = excluded."offset" where position."offset" < excluded."offset"
             """,
             self._group,
-            batch.topic,
-            batch.partition,
-            batch.end,
+            [batch.topic for batch in batches],
+            [batch.partition for batch in batches],
+            [batch.end for batch in batches],
         )
         loop = asyncio.get_running_loop()
         if loop.time() >= self._keep_at:  # what was fetched at once may take longer than a lease
@@ -255,6 +244,22 @@ class SqlSubscription:
             [p for _, p in keys],
         )
         return [(row["topic"], row["partition"], row["offset"]) for row in rows]
+
+
+def _columns(records: Sequence[Record]) -> tuple[list[object], ...]:
+    """What `append` takes of them."""
+    envelopes = [record.envelope for record in records]
+    return (
+        [e.id for e in envelopes],
+        [e.type for e in envelopes],
+        [e.source for e in envelopes],
+        [e.key for e in envelopes],
+        [e.division for e in envelopes],
+        [e.snapshot for e in envelopes],
+        [record.value for record in records],
+        [e.time for e in envelopes],
+        [e.traceparent for e in envelopes],
+    )
 
 
 def _record(row: asyncpg.Record) -> Record:

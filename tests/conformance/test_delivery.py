@@ -225,12 +225,12 @@ class _Forgetful:
         subscription = self._log.subscribe(group, topics)
         commit = subscription.commit
 
-        async def sometimes(batch: Any) -> None:
+        async def sometimes(*batches: Any) -> None:
             self._commits += 1
             if self._commits % 3:
                 subscription.rewind()
             else:
-                await commit(batch)
+                await commit(*batches)
 
         subscription.commit = sometimes  # type: ignore[method-assign]
         return subscription
