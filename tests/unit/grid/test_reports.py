@@ -130,6 +130,7 @@ async def test_the_same_within_a_day_is_one_problem(territory: Territory):
 async def test_what_lies_where_it_was_cleaned_is_new_and_names_the_report_before(territory: Territory):
     first = await territory.verified()
     await territory.step("SolveReport", first, result="已清理", photos=await territory.both_photos())
+    await territory.world.travel(timedelta(minutes=1))
     new = await territory.report()
     assert (new.state, new.merged_into) == (types_pb2.REPORT_STATE_SUBMITTED, "")
     assert new.follows_report_id == first.report_id
