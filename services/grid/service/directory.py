@@ -200,15 +200,28 @@ class Directory:
 
     async def create_leave(self, unit: Unit, account: str, first: date, last: date, substitute: str) -> Leave:
         staff = await self._whose_leave(unit, account)
-        if substitute:
-            await self._active(unit, substitute, "substitute")
         model.check_leave(
             account, first, last, substitute, unit.today, await store.coming_leaves(unit, account, unit.today)
         )
+        if substitute:
+            await self._check_substitute(unit, staff, substitute)
         leave = Leave(new_id(unit), staff.id, account, first, last, substitute)
         await store.LEAVES.add(unit, leave)
         await self._save_staff(unit, staff)
         return leave
+
+    async def _check_substitute(self, unit: Unit, absent: Staff, account: str) -> None:
+        """Somebody active, whose divisions hold those that the absent works in: the home department's, the posts' and the grids'."""
+        substitute = await self._active(unit, account, "substitute")
+        reach = await self._works_in(unit, substitute)
+        for division in sorted(await self._works_in(unit, absent)):
+            if not division.startswith(tuple(reach)):
+                raise InvalidArgument("SUBSTITUTE_ELSEWHERE", field="substitute", account=account, division=division)
+
+    async def _works_in(self, unit: Unit, staff: Staff) -> set[str]:
+        posts = await store.posts_held(unit, staff.account)
+        served = await grids.own(unit, staff.account, unit.today)
+        return {staff.division, *(post.division for post in posts), *(grid.division for grid in served)}
 
     async def end_leave(self, unit: Unit, account: str, leave_id: UUID) -> Leave:
         staff = await self._whose_leave(unit, account)

@@ -212,6 +212,41 @@ async def test_an_absence_names_who_stands_in(territory: Territory):
     assert [one.leave_id for one in listed] == [leave.leave_id]
 
 
+async def test_who_stands_in_is_active_and_covers_where_the_absent_works(territory: Territory):
+    days = {"from_date": "2026-03-09", "until_date": "2026-03-10"}
+
+    async def away(account: str, substitute: str) -> object:
+        request = staff_pb.CreateLeaveRequest(account=account, substitute=substitute, **days)
+        return await territory.staff(account).CreateLeave(request)
+
+    for account, substitute, reason in (
+        ("grid-worker", "nobody", "STAFF_UNKNOWN"),
+        ("grid-worker", "grid-worker-2", "SUBSTITUTE_ELSEWHERE"),  # a village of another county
+        ("dispatcher", "township-leader", "SUBSTITUTE_ELSEWHERE"),  # a street of the county
+        ("dispatcher", "dispatcher", "SUBSTITUTE_IS_SELF"),
+    ):
+        answer = await refused(away(account, substitute))
+        assert (answer.code, answer.reason, answer.fields) == ("INVALID_ARGUMENT", reason, ["substitute"]), substitute
+    assert "150802" in (await refused(away("dispatcher", "township-leader"))).zh
+    left = staff_pb.UpdateStaffRequest(account="window-clerk", active=False, update_mask=mask("active"))
+    await territory.staff().UpdateStaff(left)
+    assert (await refused(away("dispatcher", "window-clerk"))).reason == "STAFF_UNKNOWN"
+    await away("dispatcher", "centre-director")
+
+
+async def test_a_post_held_elsewhere_is_covered_by_who_stands_in(territory: Territory):
+    """The grid worker holds a post of the county too: nobody of her community may answer for that."""
+    post = await post_of(territory, "150802-civil-affairs", types_pb2.POST_KIND_DUTY_OFFICER)
+    await territory.posts().FillPost(posts_pb.FillPostRequest(post_id=post.post_id, account="grid-worker"))
+    request = staff_pb.CreateLeaveRequest(
+        account="grid-worker", from_date="2026-03-09", until_date="2026-03-10", substitute="township-leader"
+    )
+    answer = await refused(territory.staff("grid-worker").CreateLeave(request))
+    assert (answer.reason, answer.fields) == ("SUBSTITUTE_ELSEWHERE", ["substitute"])
+    request.substitute = "dispatcher"
+    await territory.staff("grid-worker").CreateLeave(request)
+
+
 async def test_absences_of_others_are_for_those_who_manage_them(territory: Territory):
     request = staff_pb.CreateLeaveRequest(account="justice-officer", from_date="2026-03-09", until_date="2026-03-09")
     answer = await refused(territory.staff("dispatcher").CreateLeave(request))

@@ -384,7 +384,7 @@ class CreateLeaveRequest(_message.Message):
     until_date: _builtins.str
     """Last day, at most 366 days later."""
     substitute: _builtins.str
-    """Account that stands in."""
+    """Account that stands in: somebody active, whose posts cover the divisions that the absent works in."""
     request_id: _builtins.str
     """Repeat it to repeat the answer, not the effect."""
     def __init__(
