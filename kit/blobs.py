@@ -14,23 +14,33 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from io import BytesIO
-from typing import Any, Final
+from pathlib import Path
+from typing import Final, TypeVar
+from urllib.parse import unquote, urlsplit
 
 import obstore
 import orjson
 from obstore.exceptions import BaseError
-from obstore.store import ObjectStore, from_url
+from obstore.store import LocalStore, ObjectStore, from_url
 from PIL import Image, ImageOps
 
 from kit.errors import InvalidArgument, NotFound, StartupError
+from kit.folders import make_private
+
+T = TypeVar("T")
 
 LONGEST_EDGE: Final = 2048
 QUALITY: Final = 85
 
 #: Pictures decoded at the same time: each may take a hundred megabytes.
 AT_ONCE: Final = 2
+
+#: Calls of the store at the same time.
+CALLS: Final = 8
 
 _ID = re.compile(r"[0-9a-f]{64}")
 _FORMATS: Final = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
@@ -53,16 +63,22 @@ class Photo:
 class Blobs:
     """A content-addressed store. Putting the same bytes twice stores them once."""
 
-    def __init__(self, store: ObjectStore, *, pixel_limit: int) -> None:
-        self._store, self._pixel_limit = store, pixel_limit
+    def __init__(self, store: ObjectStore, *, pixel_limit: int, folder: Path | None = None) -> None:
+        """`folder`: where a local store is."""
+        self._store, self._pixel_limit, self._folder = store, pixel_limit, folder
         self._decoding = asyncio.Semaphore(AT_ONCE)
+        # Not the store's own coroutines: they may bring a process down that ends soon after one.
+        self._threads = ThreadPoolExecutor(CALLS, "blobs")
 
     @classmethod
     def open(cls, url: str, *, pixel_limit: int) -> Blobs:
-        """`file:///…` (made if it is not there) or `s3://bucket/prefix`, whose credentials come from the usual AWS variables."""
+        """`file:///…` (made if it is not there, for its owner alone) or `s3://bucket/prefix`, with credentials from the usual AWS variables."""
         try:
-            local: dict[str, Any] = {"mkdir": True} if url.startswith("file:") else {}
-            return cls(from_url(url, **local), pixel_limit=pixel_limit)
+            if not url.startswith("file:"):
+                return cls(from_url(url), pixel_limit=pixel_limit)
+            folder = Path(unquote(urlsplit(url).path))
+            make_private(folder)
+            return cls(LocalStore(folder), pixel_limit=pixel_limit, folder=folder)
         except (BaseError, OSError, ValueError) as error:
             raise StartupError(f"无法打开媒体存储 {url}", f"cannot open the media store {url}") from error
 
@@ -70,7 +86,7 @@ class Blobs:
         """Stores the bytes and returns their id."""
         blob_id = hashlib.sha256(data).hexdigest()
         if not await self.exists(blob_id):
-            await obstore.put_async(self._store, _path(blob_id), data)
+            await self._write(_path(blob_id), data)
         return blob_id
 
     async def get(self, blob_id: str) -> bytes:
@@ -84,7 +100,7 @@ class Blobs:
         if not _ID.fullmatch(blob_id):
             return False
         try:
-            await obstore.head_async(self._store, _path(blob_id))
+            await self._call(lambda: obstore.head(self._store, _path(blob_id)))
             return True
         except FileNotFoundError:
             return False
@@ -106,17 +122,29 @@ class Blobs:
         async with self._decoding:
             seen, rendition = await asyncio.to_thread(_examine, data, self._pixel_limit)
         photo = Photo(await self.put(data), await self.put(rendition), seen.type, seen.width, seen.height, len(data))
-        await obstore.put_async(
-            self._store, f"photos/{photo.id}.json", orjson.dumps(asdict(photo))
-        )  # last: it vouches for the rest
+        await self._write(f"photos/{photo.id}.json", orjson.dumps(asdict(photo)))  # last: it vouches for the rest
         return photo
+
+    async def _call(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     async def _read(self, path: str) -> bytes | None:
         try:
-            found = await obstore.get_async(self._store, path)
+            return await self._call(lambda: bytes(obstore.get(self._store, path).bytes()))
         except FileNotFoundError:
             return None
-        return bytes(await found.bytes_async())
+
+    async def _write(self, path: str, data: bytes) -> None:
+        def write() -> None:
+            if self._folder is None:
+                obstore.put(self._store, path, data)
+                return
+            file = self._folder / path
+            make_private(file.parent, above=0o700)
+            obstore.put(self._store, path, data)
+            file.chmod(0o600)
+
+        await self._call(write)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ import asyncpg
 import grpc
 
 from hetao.operations.v1 import operations_pb2
-from kit import telemetry, unit
+from kit import folders, telemetry, unit
 from kit.clock import Clock
 from kit.config import DATA, Settings
 from kit.consumer import Consumer
@@ -118,6 +118,8 @@ class Platform:
             otlp_endpoint=self.settings.telemetry.otlp_endpoint or "",
             ratio=self.settings.telemetry.sample_ratio,
         )
+        for name in ("keys", "media"):  # made by an earlier version, or restored with the modes of another machine
+            folders.close(self.settings.data_dir / name)
         self._progress("启动数据库", "starting the database")
         if self._given_database:
             self.database = self._given_database
@@ -221,7 +223,8 @@ class Platform:
         """The installation's epoch. Raises `StartupError` if its data were sealed with another keyring."""
         ours = self.keys.fingerprint
         row = await pool.fetchrow(
-            "update installation set keyring = case keyring when '' then $1 else keyring end returning epoch, keyring", ours
+            "update installation set keyring = case keyring when '' then $1 else keyring end returning epoch, keyring",
+            ours,
         )
         if row["keyring"] != ours:
             raise StartupError(

@@ -29,6 +29,7 @@ import psutil
 
 from kit.config import world_traversable
 from kit.errors import StartupError
+from kit.folders import make_data_dir, why
 from kit.postgres_programs import Programs, choose, find_programs
 
 logger = logging.getLogger(__name__)
@@ -196,12 +197,9 @@ class EmbeddedPostgres:
         return user.pw_uid, user.pw_gid
 
     def _make_folders(self) -> None:
-        made = not self.data_dir.exists()
-        self.data_dir.mkdir(parents=True, exist_ok=True)
+        make_data_dir(self.data_dir)
         if os.geteuid() != 0:
             return
-        if made:
-            self.data_dir.chmod(0o711)  # PostgreSQL's user walks through to its own folder and sees nothing else
         if not world_traversable(self.data_dir):
             raise StartupError(
                 f"用户 {self._os_user} 无法进入 {self.data_dir}，请用 HETAO_DATA_DIR 另选目录，例如 /var/lib/hetao",
@@ -410,7 +408,7 @@ def holder(data_dir: Path) -> int | None:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return int(_first_line(data_dir / "postgres.lock") or 0)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         pass
     return None
 
@@ -457,7 +455,9 @@ def _explained(data_dir: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise _disk_full(data_dir) from error
-        raise StartupError(f"无法启动 PostgreSQL：{error}", f"cannot start PostgreSQL: {error}") from error
+        where = f" {error.filename}" if error.filename else ""
+        zh, en = why(error)
+        raise StartupError(f"无法启动 PostgreSQL：{zh}{where}", f"cannot start PostgreSQL: {en}{where}") from error
 
 
 def _failure(program: str, said: str, where: Path) -> StartupError:

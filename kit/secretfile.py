@@ -7,11 +7,23 @@ import stat
 from pathlib import Path
 
 from kit.errors import StartupError
+from kit.folders import make_private, why
 
 
 def write_secret(path: Path, text: str) -> None:
-    """Writes with mode 600 under another name first: a crash leaves the old file or the new one, never half of one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Writes with mode 600 under another name first: a crash leaves the old file or the new one, never half of one.
+
+    A folder that is missing is made for its owner alone. Raises `StartupError` where the file cannot be written.
+    """
+    try:
+        _write(path, text)
+    except OSError as error:
+        zh, en = why(error)
+        raise StartupError(f"无法写入密钥文件 {path}（{zh}）", f"cannot write key file {path} ({en})") from error
+
+
+def _write(path: Path, text: str) -> None:
+    make_private(path.parent)
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     fresh.unlink(missing_ok=True)  # what a crashed process with our number may have left
     handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -39,4 +51,5 @@ def read_secret(path: Path) -> str:
             )
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise StartupError(f"无法读取密钥文件 {path}：{error}", f"cannot read key file {path}: {error}") from error
+        zh, en = why(error) if isinstance(error, OSError) else ("不是 UTF-8 文本", "it is no UTF-8")
+        raise StartupError(f"无法读取密钥文件 {path}（{zh}）", f"cannot read key file {path} ({en})") from error
