@@ -322,7 +322,7 @@ class Notify:
         if not division:
             division = next(iter(unit.principal.divisions), "")
         if not division or not unit.principal.covers(division):
-            raise NotFound("NOT_FOUND", resource="division")
+            raise NotFound("NOT_FOUND", field="division", resource="division")
         return division
 
 

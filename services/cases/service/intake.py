@@ -71,13 +71,13 @@ class Intake:
     async def create(self, unit: Unit, new: NewCase) -> Registered:
         """InvalidArgument for a division that does not exist, an unknown category, a time in the future, a wrong number of a party."""
         words = self.chain.words
+        centre = await self._centre(unit, new.division)
         if not unit.principal.covers(new.division):
             raise PermissionDenied("DIVISION_FOREIGN", field="division", division=new.division)
         if new.accept and not unit.principal.may("cases.cases.accept"):
             raise PermissionDenied("PERMISSION_MISSING", permission="cases.cases.accept")
         if new.occurred_at and new.occurred_at > unit.now + CLOCK_SKEW:
             raise InvalidArgument("TIME_IN_FUTURE", field="occurred_at")
-        centre = await self._centre(unit, new.division)
         case = await self._case(unit, new, centre)
         kind = words.kinds.get(new.kind, unit.today, field="kind")
         steps = [

@@ -43,10 +43,10 @@ class Directory:
     async def create_department(
         self, unit: Unit, code: str, name: str, name_en: str, kind: str, division: str, parent_id: UUID | None
     ) -> Department:
-        if not unit.principal.covers(division):
-            raise PermissionDenied("DIVISION_FOREIGN", field="division", division=division)
         if await divisions.find(unit, division) is None:
             raise InvalidArgument("DIVISION_UNKNOWN", field="division", division=division)
+        if not unit.principal.covers(division):
+            raise PermissionDenied("DIVISION_FOREIGN", field="division", division=division)
         if code.split("-", 1)[0] != division:
             raise InvalidArgument("DEPARTMENT_CODE", field="code", division=division)
         await store.claim(unit, f"department {code}")

@@ -56,10 +56,10 @@ class Grids:
         made: bool = False,
     ) -> Grid:
         """`sequence`: the last three digits of the code, 0 for the next free ones. A code is never given twice."""
-        if not unit.principal.covers(community):
-            raise PermissionDenied("DIVISION_FOREIGN", field="community", division=community)
         if await divisions.find(unit, community) is None:
             raise InvalidArgument("DIVISION_UNKNOWN", field="community", division=community)
+        if not unit.principal.covers(community):
+            raise PermissionDenied("DIVISION_FOREIGN", field="community", division=community)
         last = await store.last_code(unit, community)
         code = code_of(community, sequence or (int(last[12:]) + 1 if last else 1))
         if sequence and await store.by_code(unit, code):

@@ -313,7 +313,7 @@ class Reports:
         elif mine or not who.may(store.OTHERS):
             rows = await store.reported_by(unit, who.account, state, before, page.limit)
         elif grid_code:
-            scope(unit, grid_code)
+            scope(unit, grid_code, "grid_code")
             rows = await store.in_grid(unit, grid_code, state, before, page.limit)
         else:
             rows = await store.in_division(unit, scope(unit, division), state, before, page.limit)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from kit.errors import PermissionDenied
+from kit.errors import InvalidArgument, NotFound
 from kit.unit import Unit
 
 
-def scope(unit: Unit, division: str) -> str:
-    """The division that is listed: the one asked for, or the caller's own. PermissionDenied(DIVISION_FOREIGN)."""
+def scope(unit: Unit, division: str, field: str = "division") -> str:
+    """The division that is listed: the one asked for, or the caller's own. `field`: where in the request it, or a code in it, was named.
+
+    NotFound for one of others, as for one that does not exist; InvalidArgument(DIVISION_NEEDED) where the caller has none or several and names none.
+    """
     mine = unit.principal.divisions
-    if not division and mine:
+    if not division:
+        if len(mine) != 1:
+            raise InvalidArgument("DIVISION_NEEDED", field=field)
         return mine[0]
-    if not division or not unit.principal.covers(division):
-        raise PermissionDenied("DIVISION_FOREIGN", field="division", division=division)
+    if not unit.principal.covers(division):
+        raise NotFound("NOT_FOUND", field=field, resource=field)
     return division
 
 

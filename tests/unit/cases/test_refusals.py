@@ -18,7 +18,8 @@ A = handling_pb2.Assignment
 @pytest.mark.parametrize(
     ("change", "reason", "field"),
     [
-        ({"division": "150899"}, "DIVISION_FOREIGN", "division"),
+        ({"division": "150802013"}, "DIVISION_FOREIGN", "division"),
+        ({"division": "150899"}, "DIVISION_UNKNOWN", "division"),
         ({"division": "150826999"}, "DIVISION_UNKNOWN", "division"),
         ({"division": "1508"}, "REQUEST_INVALID", "division"),
         ({"kind": 99}, "REQUEST_INVALID", "kind"),

@@ -70,6 +70,7 @@ async def test_wrong_departments_are_refused(territory: Territory):
     right = {"code": "150802-x1", "name": "某局", "kind": types_pb2.DEPARTMENT_KIND_DEPARTMENT, "division": "150802"}
     for wrong, code, reason, field in (
         ({"division": "150826", "code": "150826-x1"}, "PERMISSION_DENIED", "DIVISION_FOREIGN", "division"),
+        ({"division": "150899", "code": "150899-x1"}, "INVALID_ARGUMENT", "DIVISION_UNKNOWN", "division"),
         ({"division": "150802999", "code": "150802999-x1"}, "INVALID_ARGUMENT", "DIVISION_UNKNOWN", "division"),
         ({"code": "150826-x1"}, "INVALID_ARGUMENT", "DEPARTMENT_CODE", "code"),
         ({"code": "150802-X"}, "INVALID_ARGUMENT", "REQUEST_INVALID", "code"),
@@ -262,8 +263,10 @@ async def test_lists_keep_to_the_callers_divisions(territory: Territory):
         (territory.posts("admin-2"), "ListPosts", posts_pb.ListPostsRequest(division="150802")),
         (territory.staff("admin-2"), "ListStaff", staff_pb.ListStaffRequest(division="150802")),
     ):
-        answer = await refused(getattr(stub, method)(request))
-        assert (answer.code, answer.reason) == ("PERMISSION_DENIED", "DIVISION_FOREIGN"), method
+        for division in ("150802", "150899", "999999"):  # of others, and none: the two are never told apart
+            request.division = division
+            answer = await refused(getattr(stub, method)(request))
+            assert (answer.code, answer.reason, answer.fields) == ("NOT_FOUND", "NOT_FOUND", ["division"]), method
     mine = (await territory.staff("admin-2").ListStaff(staff_pb.ListStaffRequest(page_size=200))).staff
     assert {one.division[:6] for one in mine} == {"150826"}
     seen: list[str] = []

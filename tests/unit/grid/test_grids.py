@@ -42,7 +42,9 @@ async def test_a_grid_of_another_division_is_not_found(territory: Territory):
     answer = await refused(territory.grids("grid-worker").GetGrid(pb.GetGridRequest(grid_code=VILLAGE_GRID)))
     assert answer.code == "NOT_FOUND"
     foreign = pb.ListGridsRequest(division="150826")
-    assert (await refused(territory.grids("grid-worker").ListGrids(foreign))).reason == "DIVISION_FOREIGN"
+    assert (await refused(territory.grids("grid-worker").ListGrids(foreign))).code == "NOT_FOUND"
+    vacancies = pb.ListGridVacanciesRequest(division="150826")
+    assert (await refused(territory.grids("grid-worker").ListGridVacancies(vacancies))).code == "NOT_FOUND"
 
 
 async def test_codes_are_given_in_order_and_never_twice(territory: Territory):
@@ -72,6 +74,7 @@ async def test_wrong_grids_are_refused(territory: Territory):
     ]
     for wrong, reason, field in (
         ({"community": "150826108203"}, "DIVISION_FOREIGN", "community"),
+        ({"community": "150826108999"}, "DIVISION_UNKNOWN", "community"),
         ({"community": "150802013999"}, "DIVISION_UNKNOWN", "community"),
         ({"community": "150802013"}, "REQUEST_INVALID", "community"),
         ({"sequence": 1000}, "REQUEST_INVALID", "sequence"),
