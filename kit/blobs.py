@@ -7,6 +7,9 @@ showing: upright, at most `LONGEST_EDGE` pixels, without any metadata, and newly
     photo = await blobs.ingest_photo(data)       # photo.id: what others refer to
     photo = await blobs.photo(photo_id)          # None if there is no such photo
     data = await blobs.get(photo.public_id)      # or photo.id, for those who may see the evidence
+
+An id says nothing of who may see what it stands for, so beside each photo stands who brought it, and for which divisions: the same photo
+brought by several is for the divisions of all of them.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from io import BytesIO
@@ -124,6 +127,19 @@ class Blobs:
         photo = Photo(await self.put(data), await self.put(rendition), seen.type, seen.width, seen.height, len(data))
         await self._write(f"photos/{photo.id}.json", orjson.dumps(asdict(photo)))  # last: it vouches for the rest
         return photo
+
+    async def bring(self, photo_id: str, account: str, divisions: Iterable[str]) -> None:
+        """Records who brought a photo and for which divisions (codes). Said again it changes nothing."""
+        bringer = hashlib.sha256(account.encode()).hexdigest()[:32]
+        for division in divisions:
+            await self._write(f"photos/{photo_id}/{division}/{bringer}.json", orjson.dumps({"account": account}))
+
+    async def divisions(self, photo_id: str) -> frozenset[str]:
+        """The divisions that a photo was brought for; none of one that nobody has brought."""
+        if not _ID.fullmatch(photo_id):
+            return frozenset()
+        found = await self._call(lambda: obstore.list_with_delimiter(self._store, f"photos/{photo_id}"))
+        return frozenset(path.rpartition("/")[2] for path in found["common_prefixes"])
 
     async def _call(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)

@@ -72,6 +72,10 @@ class Principal:
         """Whether the division is one of the principal's, or lies in one."""
         return division.startswith(self.divisions)
 
+    def touches(self, division: str) -> bool:
+        """Whether it covers the division or lies in it."""
+        return self.covers(division) or any(own.startswith(division) for own in self.divisions)
+
     @classmethod
     def system_of(cls, root: str) -> Principal:
         """The platform itself, in events and timers: everything, within the root division."""

@@ -35,7 +35,7 @@ class Text(logging.Formatter):
 
 
 class Json(Text):
-    """Keys: time (RFC 3339, UTC), level, logger, message, and where they exist trace and exception."""
+    """Keys: time (RFC 3339, UTC), level, logger, message, and where they exist trace, exception and the record's own `facts`."""
 
     def format(self, record: logging.LogRecord) -> str:
         entry = {
@@ -44,6 +44,7 @@ class Json(Text):
             "logger": record.name,
             "message": _VALUES.sub("", record.getMessage()),
         }
+        entry |= getattr(record, "facts", {})
         if trace := trace_id():
             entry["trace"] = trace
         if record.exc_info:

@@ -18,7 +18,7 @@ from kit.blobs import Blobs
 from kit.errors import DomainError
 from kit.module import Runtime
 from services.gateway import contracts, docs, issuer, media
-from services.gateway.problems import CONTENT_TYPE, STATUS, Problem, problem
+from services.gateway.problems import CONTENT_TYPE, STATUS, Problem, field_error, problem
 from services.gateway.transcode import SECURITY, Api, App, Receive, Scope, Send, access, routes
 
 log = logging.getLogger(__name__)
@@ -107,8 +107,12 @@ def _errors(app: FastAPI, runtime: Runtime) -> None:
 
     async def on_domain_error(request: Request, error: Any) -> Response:
         headers = {"retry-after": "1"} if STATUS[error.code] in (429, 503) else None
-        told = Problem(STATUS[error.code], error.reason, texts.of_error(error), code=error.code.name, headers=headers)
-        return answer(told)
+        zh, en = texts.of_error(error)
+        label = media.LABELS.get(error.field)
+        errors = [field_error(error.field, label, error.reason, zh, en)] if label else ()
+        return answer(
+            Problem(STATUS[error.code], error.reason, (zh, en), code=error.code.name, errors=errors, headers=headers)
+        )
 
     async def on_http(request: Request, error: Any) -> Response:
         reasons = {404: "PATH_UNKNOWN", 405: "METHOD_NOT_ALLOWED"}

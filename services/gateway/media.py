@@ -1,15 +1,20 @@
 """Photos over HTTP: the one thing that is no RPC, because bytes have no place in JSON.
 
     POST /v1/media               a form with the part `file`, or the bytes themselves → {"id": "…", "type": "image/jpeg", …}
-    GET  /v1/media/{id}          the rendition that everybody may see: upright, small, without place and time
-    GET  /v1/media/{id}?original=true      the evidence, byte for byte; needs the permission media.evidence
+    GET  /v1/media/{id}          the rendition for showing: upright, small, without place and time
+    GET  /v1/media/{id}?original=true&reason=…      the evidence, byte for byte; needs the permission media.evidence
 
 An upload is told by its content, so sending it twice stores it once. It is refused while it comes in, as soon as it is too large.
+
+A photo is for the divisions of whoever brought it. The rendition is seen in their counties, since a report is routed within its county; the
+evidence by those alone whose own divisions cover these or lie in them. To all others there is no such photo. Each look at the evidence stands
+in the log `hetao.evidence`, before it is given: who, which photo, for what reason.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator
 from os import SEEK_END
 from tempfile import SpooledTemporaryFile
@@ -24,9 +29,13 @@ from kit.blobs import Blobs, Photo
 from kit.errors import InvalidArgument, NotFound, PermissionDenied, Unauthenticated
 from kit.identity import Principal
 from kit.module import Runtime
+from services.gateway.binding import Label
 from services.gateway.problems import problem
 
 UPLOAD, LOOK, EVIDENCE = "media.create", "media.get", "media.evidence"
+
+#: Digits of a county's code.
+COUNTY: Final = 6
 
 #: A form is a little larger than the file in it.
 FORM: Final = 64 * 1024
@@ -37,6 +46,16 @@ AT_ONCE: Final = 2
 
 #: Content never changes under its id.
 FOREVER: Final = "private, max-age=31536000, immutable"
+
+#: What people call the fields.
+LABELS: Final = {"file": Label("文件", "File"), "reason": Label("事由", "Reason")}
+
+#: Characters of the reason for a look at the evidence.
+SHORTEST, LONGEST = 4, 200
+
+#: Looks at the evidence. They are written whatever level the other logs have.
+evidence = logging.getLogger("hetao.evidence")
+evidence.setLevel(logging.INFO)
 
 
 def router(runtime: Runtime, blobs: Blobs) -> APIRouter:
@@ -73,26 +92,38 @@ def router(runtime: Runtime, blobs: Blobs) -> APIRouter:
 
     @routes.post("")
     async def upload(request: Request) -> JSONResponse:
-        await principal(request, UPLOAD)
+        caller = await principal(request, UPLOAD)
         with await receive(request) as file:
             async with turn:
                 photo = await blobs.ingest_photo(file.read())
+        await blobs.bring(photo.id, caller.account, caller.divisions)
         return JSONResponse(_facts(photo), headers={"Cache-Control": "no-store"})
+
+    async def find(media_id: str, caller: Principal, *, original: bool) -> Photo:
+        """One for other divisions is not told from one that is not there, nor does it take longer."""
+        brought_for = await blobs.divisions(media_id)
+        photo = await blobs.photo(media_id)
+        if photo is None or not any(caller.touches(one if original else one[:COUNTY]) for one in brought_for):
+            raise NotFound("MEDIA_UNKNOWN")
+        return photo
 
     @routes.api_route("/{media_id}", methods=["GET", "HEAD"])
     async def show(request: Request, media_id: str) -> Response:
-        original = _original(request)
-        await principal(request, EVIDENCE if original else LOOK)
-        photo = await blobs.photo(media_id)
-        if photo is None:
-            raise NotFound("MEDIA_UNKNOWN")
-        shown = photo.id if original else photo.public_id
-        headers = {"Cache-Control": FOREVER, "ETag": f'"{shown}"', "Vary": "Authorization"}
-        if f'"{shown}"' in request.headers.get("if-none-match", ""):
-            return Response(status_code=304, headers=headers)
-        if original:
-            headers["Content-Disposition"] = f'attachment; filename="{photo.id[:16]}"'
-        return Response(await blobs.get(shown), media_type=photo.type if original else "image/jpeg", headers=headers)
+        original, reason = _wanted(request)
+        caller = await principal(request, EVIDENCE if original else LOOK)
+        if original and not (SHORTEST <= len(reason) <= LONGEST and reason.isprintable()):
+            raise InvalidArgument("EVIDENCE_REASON", field="reason", least=SHORTEST, most=LONGEST)
+        photo = await find(media_id, caller, original=original)
+        if not original:
+            headers = {"Cache-Control": FOREVER, "ETag": f'"{photo.public_id}"', "Vary": "Authorization"}
+            if f'"{photo.public_id}"' in request.headers.get("if-none-match", ""):
+                return Response(status_code=304, headers=headers)
+            return Response(await blobs.get(photo.public_id), media_type="image/jpeg", headers=headers)
+        facts = {"account": caller.account, "media": photo.id, "reason": reason}
+        evidence.info("the evidence %(media)s is given to %(account)s: %(reason)s", facts, extra={"facts": facts})
+        disposition = f'attachment; filename="{photo.id[:16]}"'
+        headers = {"Cache-Control": "no-store", "Content-Disposition": disposition}
+        return Response(await blobs.get(photo.id), media_type=photo.type, headers=headers)
 
     return routes
 
@@ -136,13 +167,15 @@ async def _form_file(headers: Headers, stream: AsyncGenerator[bytes, None]) -> I
     return part.file
 
 
-def _original(request: Request) -> bool:
+def _wanted(request: Request) -> tuple[bool, str]:
+    """(whether the evidence is wanted, for what reason)"""
     given = request.query_params.multi_items()
-    if given in ([], [("original", "false")]):
-        return False
-    if given == [("original", "true")]:
-        return True
-    raise InvalidArgument("QUERY_UNREADABLE")
+    query = dict(given)
+    original = query.get("original", "false")
+    known = {"original", "reason"} if original == "true" else {"original"}
+    if len(query) < len(given) or query.keys() - known or original not in ("true", "false"):
+        raise InvalidArgument("QUERY_UNREADABLE")
+    return original == "true", query.get("reason", "").strip()
 
 
 def _facts(photo: Photo) -> dict[str, Any]:
@@ -186,7 +219,8 @@ PATHS: Final[dict[str, Any]] = {
             "operationId": "Media_Upload",
             "tags": ["Media"],
             "summary": "Uploads a photo",
-            "description": "A JPEG, PNG or WebP, known by its content. Its place and time are kept with the evidence alone.",
+            "description": "A JPEG, PNG or WebP, known by its content. Its place and time are kept with the evidence alone. It is for the divisions "
+            "of whoever brings it; brought by several, for those of all.",
             "x-permission": UPLOAD,
             "requestBody": {
                 "required": True,
@@ -211,7 +245,9 @@ PATHS: Final[dict[str, Any]] = {
             "operationId": "Media_Get",
             "tags": ["Media"],
             "summary": "A photo",
-            "description": "The rendition without place and time; with original=true the evidence as it was sent.",
+            "description": "The rendition without place and time, for the counties of whoever brought the photo. With original=true the evidence "
+            "as it was sent, for those whose divisions cover a bringer's or lie in one; each look is recorded with its reason. To others "
+            "there is no such photo.",
             "x-permission": LOOK,
             "parameters": [
                 {
@@ -223,13 +259,19 @@ PATHS: Final[dict[str, Any]] = {
                 {
                     "name": "original",
                     "in": "query",
-                    "description": f"Needs the permission {EVIDENCE}.",
+                    "description": f"Needs the permission {EVIDENCE} and a reason.",
                     "schema": {"type": "boolean", "title": "原件"},
+                },
+                {
+                    "name": "reason",
+                    "in": "query",
+                    "description": "For what the original is needed; recorded. Names no persons. With original=true alone, and required there.",
+                    "schema": {"type": "string", "title": "事由", "minLength": SHORTEST, "maxLength": LONGEST},
                 },
                 {
                     "name": "If-None-Match",
                     "in": "header",
-                    "description": "The ETag that the caller has.",
+                    "description": "The ETag of the rendition that the caller has.",
                     "schema": {"type": "string"},
                 },
             ],

@@ -119,7 +119,7 @@ def of_invalid(invalid: Invalid, binding: Binding, texts: Texts) -> Problem:
     errors = []
     for flaw in invalid.flaws[:MOST_ERRORS]:
         zh, en = texts.of(flaw.reason, dict(flaw.params))
-        errors.append(_error(flaw.path, binding.label(flaw.path), flaw.reason, zh, en))
+        errors.append(field_error(flaw.path, binding.label(flaw.path), flaw.reason, zh, en))
     return Problem(400, "REQUEST_INVALID", texts.of("REQUEST_INVALID", {}), code="INVALID_ARGUMENT", errors=errors)
 
 
@@ -140,7 +140,7 @@ def of_rpc(error: grpc.aio.AioRpcError, binding: Binding, texts: Texts, *, condi
     for violation in bad.field_violations[:MOST_ERRORS]:
         path = binding.json_path(violation.field)
         message = violation.localized_message.message or violation.description
-        errors.append(_error(path, binding.label(path), violation.reason, message, violation.description))
+        errors.append(field_error(path, binding.label(path), violation.reason, message, violation.description))
     headers = {"retry-after": _retry_after(info, retry)} if status in (429, 503) else {}
     found = sentences.get("zh-CN", zh), sentences.get("en", en)
     return Problem(status, reason, found, code=code.name, errors=errors, headers=headers)
@@ -159,7 +159,7 @@ def _retry_after(info: ErrorInfo, retry: RetryInfo) -> str:
         return str(max(1, retry.retry_delay.seconds))
 
 
-def _error(path: str, label: Label, reason: str, zh: str, en: str) -> dict[str, str]:
+def field_error(path: str, label: Label, reason: str, zh: str, en: str) -> dict[str, str]:
     return {"field": path, "label": label.zh, "labelEn": label.en, "reason": reason, "message": zh, "messageEn": en}
 
 

@@ -14,6 +14,7 @@ from kit.config import CHECKOUT
 from kit.errors import StartupError
 from kit.identity import Roles, Verifier
 from kit.issuer import DemoIssuer
+from kit.logs import Json
 from kit.module import Runtime
 from kit.sealing import Keys
 from kit.statutory import Deadlines
@@ -22,7 +23,14 @@ from services.gateway import app as gateway
 from services.gateway.module import MODULE, listen
 
 UPLOADER, LOOKER = "grid-worker", "auditor"
-ROLES = Roles({UPLOADER: ["media.create", "media.get"], LOOKER: ["media.get", "media.evidence"]})
+ROLES = Roles(
+    {
+        UPLOADER: ["media.create", "media.get"],
+        LOOKER: ["media.get", "media.evidence"],
+        "dispatcher": ["media.create", "media.get", "media.evidence"],
+    }
+)
+FOR_EVIDENCE = {"original": "true", "reason": "核对拍摄地点"}
 
 
 class Nowhere:
@@ -103,6 +111,8 @@ async def test_the_reference_can_be_read_without_anything_from_elsewhere(client)
         ("GET", "/v1/media/", 404, "PATH_UNKNOWN"),
         ("GET", "/v1/media/x?original=maybe", 400, "QUERY_UNREADABLE"),
         ("GET", "/v1/media/x?size=1", 400, "QUERY_UNREADABLE"),
+        ("GET", "/v1/media/x?reason=without", 400, "QUERY_UNREADABLE"),
+        ("GET", "/v1/media/x?original=true&original=false", 400, "QUERY_UNREADABLE"),
     ],
 )
 async def test_what_is_not_there_is_told_as_a_problem(client, method, path, status, reason):
@@ -133,10 +143,75 @@ async def test_a_photo_comes_back_without_its_place(client, runtime):
     assert (again.status_code, again.content) == (304, b"")
     assert (await client.head(f"/v1/media/{photo['id']}", headers=as_worker)).status_code == 200
 
-    assert (await client.get(f"/v1/media/{photo['id']}?original=true", headers=as_worker)).status_code == 403
-    original = await client.get(f"/v1/media/{photo['id']}?original=true", headers=as_auditor)
+    path = f"/v1/media/{photo['id']}"
+    assert (await client.get(path, params=FOR_EVIDENCE, headers=as_worker)).status_code == 403
+    original = await client.get(path, params=FOR_EVIDENCE, headers=as_auditor)
     assert original.content == data
     assert original.headers["content-disposition"].startswith("attachment")
+    assert original.headers["cache-control"] == "no-store"
+
+
+async def see(client, runtime, account, photo, **query):
+    answer = await client.get(f"/v1/media/{photo}", params=query, headers=as_(runtime, account))
+    return answer.status_code if answer.status_code == 200 else (answer.status_code, answer.json()["reason"])
+
+
+async def upload(client, runtime, account, content):
+    answer = await client.post("/v1/media", content=content, headers=as_(runtime, account))
+    return answer.json()["id"]
+
+
+GONE = (404, "MEDIA_UNKNOWN")
+
+
+async def test_a_photo_of_another_county_is_not_there(client, runtime):
+    photo = await upload(client, runtime, UPLOADER, picture())
+    assert await see(client, runtime, UPLOADER, photo) == 200
+    assert await see(client, runtime, LOOKER, photo, **FOR_EVIDENCE) == 200
+    for foreigner in ("grid-worker-2", "dispatcher-2", "auditor-2"):
+        assert await see(client, runtime, foreigner, photo) == GONE
+    for foreigner in ("dispatcher-2", "auditor-2"):
+        assert await see(client, runtime, foreigner, photo, **FOR_EVIDENCE) == GONE
+    foreign, unknown = [
+        (await client.get(f"/v1/media/{ident}", headers=as_(runtime, "auditor-2"))).json()
+        for ident in (photo, "0" * 64)
+    ]
+    assert {**foreign, "traceId": ""} == {**unknown, "traceId": ""}
+
+
+async def test_a_photo_that_two_counties_brought_is_for_both(client, runtime):
+    photo = await upload(client, runtime, UPLOADER, picture())
+    assert photo == await upload(client, runtime, "grid-worker-2", picture())
+    for account in (LOOKER, "auditor-2"):
+        assert await see(client, runtime, account, photo) == 200
+        assert await see(client, runtime, account, photo, **FOR_EVIDENCE) == 200
+
+
+async def test_the_rendition_is_seen_in_the_whole_county_and_the_evidence_where_it_belongs(client, runtime):
+    photo = await upload(client, runtime, UPLOADER, picture())  # of the community 150802013006
+    neighbour = {"roles": [LOOKER], "divisions": ["150802002005"]}
+    street = {"roles": [LOOKER], "divisions": ["150802013"]}
+    runtime.issuer._accounts |= {"neighbour": neighbour, "street": street}
+    assert await see(client, runtime, "neighbour", photo) == 200
+    assert await see(client, runtime, "neighbour", photo, **FOR_EVIDENCE) == GONE
+    assert await see(client, runtime, "street", photo, **FOR_EVIDENCE) == 200
+
+
+async def test_each_look_at_the_evidence_is_recorded_with_its_reason(client, runtime, caplog):
+    photo = await upload(client, runtime, UPLOADER, picture())
+    for reason in ({}, {"reason": "看看"}, {"reason": "x" * 201}, {"reason": "一行\n又一行"}):
+        path, headers = f"/v1/media/{photo}", as_(runtime, LOOKER)
+        refused = (await client.get(path, params={"original": "true", **reason}, headers=headers)).json()
+        assert (refused["status"], refused["reason"]) == (400, "EVIDENCE_REASON")
+        assert [(one["field"], one["label"]) for one in refused["errors"]] == [("reason", "事由")]
+    assert await see(client, runtime, "auditor-2", photo, **FOR_EVIDENCE) == GONE
+    assert not [record for record in caplog.records if record.name == "hetao.evidence"]
+    assert await see(client, runtime, LOOKER, photo, **FOR_EVIDENCE) == 200
+    (record,) = [record for record in caplog.records if record.name == "hetao.evidence"]
+    facts = {"account": LOOKER, "media": photo, "reason": "核对拍摄地点"}
+    told = orjson.loads(Json().format(record))
+    assert told["logger"] == "hetao.evidence"
+    assert {name: told[name] for name in facts} == facts
 
 
 async def test_who_may_not_upload(client, runtime):

@@ -56,6 +56,17 @@ async def test_a_photo_is_kept_as_it_came_and_shown_as_jpeg(blobs, kind, type_):
     assert await blobs.photo(photo.id) == photo == await blobs.ingest_photo(data)
 
 
+async def test_a_photo_is_for_the_divisions_of_all_that_brought_it(blobs):
+    photo = await blobs.ingest_photo(picture())
+    assert await blobs.divisions(photo.id) == frozenset()
+    await blobs.bring(photo.id, "grid-worker", ["150802013006"])
+    await blobs.bring(photo.id, "grid-worker", ["150802013006"])
+    await blobs.bring(photo.id, "grid-worker-2", ["150826", "150802013006"])
+    assert await blobs.divisions(photo.id) == {"150802013006", "150826"}
+    assert await blobs.photo(photo.id) == photo
+    assert await blobs.divisions("../etc") == frozenset()
+
+
 async def test_the_place_stays_in_the_evidence_and_leaves_the_rendition(blobs):
     photo = await blobs.ingest_photo(located())
     original = Image.open(BytesIO(await blobs.get(photo.id)))
