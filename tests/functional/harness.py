@@ -188,18 +188,11 @@ class Hetao:
             psutil.wait_procs([orphan], 10)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def command(self, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    def command(self, *words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         """The `hetao` command beside the platform, by the same clock."""
         command = [sys.executable, "-m", "tests.functional.clocked", *words]
         return subprocess.run(
-            command,
-            cwd=CHECKOUT,
-            env=self.environment(),
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-            **options,
+            command, cwd=CHECKOUT, env=self.environment(), capture_output=True, text=True, timeout=timeout, check=False
         )
 
     # -- time --
