@@ -28,6 +28,8 @@ DATA = CHECKOUT / "data"
 
 #: Calls this close together are made at once: they belong to different matters.
 TOGETHER = timedelta(minutes=10)
+#: So are timers.
+HALF_AN_HOUR = timedelta(minutes=30)
 #: A token of the year lasts longer than the year.
 TOKEN_MINUTES = 800 * 24 * 60
 
@@ -96,7 +98,7 @@ class Player:
         now = datetime.now(UTC)
         while (due := await self._earliest_timer()) is not None and due <= now:
             self._next_timer = due
-            await self._fire_until(due)
+            await self._fire_until(min(now, due + HALF_AN_HOUR))
             progress(done, len(self.year.matters), due.astimezone(BUSINESS_ZONE).date())
         await self.platform.settle()
 
@@ -118,9 +120,9 @@ class Player:
         return going
 
     async def _fire_until(self, moment: datetime) -> None:
-        """Lets every timer fire that falls due up to the moment, each at its own time."""
+        """Lets every timer fire that falls due up to the moment, at its own time or at most half an hour later."""
         while self._next_timer is not None and self._next_timer <= moment:
-            self.clock.move_to(self._next_timer)
+            self.clock.move_to(min(moment, self._next_timer + HALF_AN_HOUR))
             await self.platform.fire()
             self._next_timer = await self._earliest_timer()
 
