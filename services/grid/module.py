@@ -7,6 +7,7 @@ from pathlib import Path
 from hetao.grid.v1 import departments_pb2, divisions_pb2, grids_pb2, posts_pb2, reports_pb2, staff_pb2
 from kit.blobs import Blobs
 from kit.config import CHECKOUT
+from kit.identity import Principal
 from kit.module import BLOBS, LOG, POSTGRES, Module, Parts, Runtime
 from services.grid import events, jobs
 from services.grid.api.directory import DepartmentApi, PostApi, StaffApi
@@ -30,8 +31,12 @@ def build(runtime: Runtime) -> Parts:
     async def photo_exists(media_id: str) -> bool:
         return await blobs.photo(media_id) is not None
 
+    async def lend_photo(media_id: str, lender: Principal, division: str) -> None:
+        if any(lender.touches(one) for one in await blobs.divisions(media_id)):
+            await blobs.bring(media_id, lender.account, [division])
+
     counties, directory = Counties(DATA / "counties.geojson"), Directory()
-    reports = Reports(runtime.deadlines, counties, photo_exists)
+    reports = Reports(runtime.deadlines, counties, photo_exists, lend_photo)
     handling = Handling(reports)
     handovers = Handovers(reports, handling)
     shipped = Shipped(DATA, handovers)

@@ -13,6 +13,7 @@ import orjson
 
 from kit.clock import business_date
 from kit.errors import FailedPrecondition, InvalidArgument, PermissionDenied
+from kit.identity import Principal
 from kit.paging import LAST_ID, Page
 from kit.statutory import Deadline, Deadlines
 from kit.unit import Unit
@@ -102,10 +103,17 @@ class Whole:
 
 
 class Reports:
-    """`photo_exists`: whether a photo was uploaded under this id."""
+    """`photo_exists`: whether a photo was uploaded under this id. `lend_photo`: lets a division see a photo that the principal may see."""
 
-    def __init__(self, deadlines: Deadlines, counties: Counties, photo_exists: Callable[[str], Awaitable[bool]]):
-        self.deadlines, self.counties, self._photo_exists = deadlines, counties, photo_exists
+    def __init__(
+        self,
+        deadlines: Deadlines,
+        counties: Counties,
+        photo_exists: Callable[[str], Awaitable[bool]],
+        lend_photo: Callable[[str, Principal, str], Awaitable[None]],
+    ):
+        self.deadlines, self.counties = deadlines, counties
+        self._photo_exists, self._lend_photo = photo_exists, lend_photo
 
     # -- coming in ----------------------------------------------------------------------------------------------------
 
@@ -276,6 +284,10 @@ class Reports:
             raise FailedPrecondition("PHOTOS_TOO_MANY", most=MOST_PHOTOS)
         if added:
             await store.PHOTOS.add_all(unit, added)
+        if not unit.principal.touches(
+            report.county
+        ):  # it was routed out of the reporter's county, where its photos are at home
+            await asyncio.gather(*(self._lend_photo(p.media_id, unit.principal, report.division) for p in added))
         return [*present, *added]
 
     # -- reading ------------------------------------------------------------------------------------------------------

@@ -202,6 +202,21 @@ async def test_a_report_outside_her_own_grid_is_accepted_routed_and_flagged(terr
     assert verified.state == types_pb2.REPORT_STATE_VERIFIED
 
 
+async def test_a_report_that_leaves_its_reporters_county_takes_her_photos_along_and_no_others(territory: Territory):
+    hers, not_hers = await territory.photo("grey"), await territory.photo("green")
+    await territory.blobs.bring(hers, "grid-worker", ["150802013006"])
+    await territory.blobs.bring(not_hers, "somebody", ["150821"])
+    for grid, expected in ((GRID, {"150802013006"}), (VILLAGE_GRID, {"150802013006", VILLAGE_GRID[:12]})):
+        await territory.report(
+            grid_code=grid,
+            photos=[
+                report_pb2.ReportPhoto(media_id=one, phase=types_pb2.PHOTO_PHASE_BEFORE) for one in (hers, not_hers)
+            ],
+        )
+        assert await territory.blobs.divisions(hers) == expected
+        assert await territory.blobs.divisions(not_hers) == {"150821"}
+
+
 async def test_a_point_decides_in_which_grid_it_lies(territory: Territory):
     point = common_pb2.Point(lat=40.7526, lon=107.3790)
     made = await territory.report(grid_code=GRID, point=point)
