@@ -347,8 +347,8 @@ class Unit:
             self.runtime.timers_wanted.set()
 
     async def release(self) -> None:
-        """Gives the connection back; a transaction that is still open is undone first."""
-        if self._connection is not None:
+        """Gives the connection back; a transaction that is still open is undone first, a commit under way is waited for."""
+        if self._connection is not None or (self._ending is not None and not self._ending.done()):
             await asyncio.shield(self._release())
 
     async def _release(self) -> None:

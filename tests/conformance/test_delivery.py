@@ -40,6 +40,10 @@ async def shelf_world(logs: LogUnderTest, database: Database, settings: Settings
     ) as platform:
         for service in platform.services.values():
             service.runtime.verifier = Everybody()  # type: ignore[assignment]
+            assert service.relay
+            assert service.consumer
+            await service.relay.release()
+            await service.consumer.close()
         yield ShelfWorld(platform, clock)
 
 

@@ -72,7 +72,9 @@ class ShelfProcess:
                 stderr=log,
             )
         assert self._process.stdout
-        if await self._process.stdout.readline() != b"ready\n" and "SHELF_DIES" not in environment:
+        if await self._process.stdout.readline() == b"ready\n":
+            return
+        if await self._process.wait() != -signal.SIGKILL or "SHELF_DIES" not in environment:
             raise AssertionError(f"it did not start:\n{self.log}")
 
     @property

@@ -30,7 +30,9 @@ from tests.unit.kit.conftest import Everybody
 #: Where it may die: (of what, which function, before or after it).
 POINTS: dict[str, tuple[Any, str, str]] = {
     "migrate": (kit.platform, "migrate", "after"),  # a first start, half-way
-    "flush": (Unit, "flush", "after"),  # everything is written and nothing committed
+    "begin": (Unit, "_begin", "after"),  # in a transaction
+    "send": (Unit, "_send", "before"),  # nothing is written yet
+    "sent": (Unit, "_send", "after"),  # everything is written, and committed if it is one statement
     "answer": (Unit, "commit", "after"),  # committed, and nobody knows
     "append": (SqlLog, "append", "before"),  # committed and not published
     "mark": (SqlLog, "append", "after"),  # published and not marked

@@ -29,7 +29,7 @@ def agree(books: Books, journal: Journal, process: ShelfProcess) -> None:
 
 
 @pytest.mark.parametrize(
-    "points", [["flush:40", "append:5", "answer:40"], ["mark:5", "effect:20", "position:10"]], ids=" ".join
+    "points", [["sent:40", "append:5", "answer:40"], ["mark:5", "effect:20", "position:10"]], ids=" ".join
 )
 async def test_killed_at_certain_points(process: ShelfProcess, points: list[str]) -> None:
     journal = Journal()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from typing import Any
 
 import asyncpg
 import pytest
@@ -24,14 +23,14 @@ async def test_a_commit_is_finished_when_its_caller_has_gone(
     shelf_world: ShelfWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     committing, cancelled = asyncio.Event(), asyncio.Event()
-    flush = Unit.flush
+    send = Unit._send
 
-    async def observed(unit: Unit, reply: Any = None) -> None:
+    async def observed(unit: Unit) -> None:
         committing.set()
         await cancelled.wait()
-        await flush(unit, reply)
+        await send(unit)
 
-    monkeypatch.setattr(Unit, "flush", observed)
+    monkeypatch.setattr(Unit, "_send", observed)
     call = asyncio.create_task(shelf_world.put("自行车", request_id="r1"))
     await committing.wait()
     call.cancel()
