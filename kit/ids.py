@@ -14,4 +14,6 @@ def uuid7(unix_ms: int | None = None) -> UUID:
     """
     ms = time.time_ns() // 1_000_000 if unix_ms is None else unix_ms
     noise = int.from_bytes(os.urandom(10))
-    return UUID(int=(ms & 0xFFFFFFFFFFFF) << 80 | 0x7 << 76 | (noise >> 68) << 64 | 0b10 << 62 | noise & 0x3FFFFFFFFFFFFFFF)
+    return UUID(
+        int=(ms & 0xFFFFFFFFFFFF) << 80 | 0x7 << 76 | (noise >> 68) << 64 | 0b10 << 62 | noise & 0x3FFFFFFFFFFFFFFF
+    )

@@ -32,7 +32,13 @@ def generate(target: Path) -> None:
     calls = [
         [*run, *outputs, *own, "buf/validate/validate.proto"],
         [*run, *grpc_outputs, *with_services],
-        [*run, "--include_imports", "--include_source_info", f"--descriptor_set_out={target / 'descriptors.binpb'}", *own],
+        [
+            *run,
+            "--include_imports",
+            "--include_source_info",
+            f"--descriptor_set_out={target / 'descriptors.binpb'}",
+            *own,
+        ],
     ]
     for call in calls:
         if protoc.main(call) != 0:
@@ -46,8 +52,17 @@ def generate(target: Path) -> None:
 
 def drift(left: Path, right: Path) -> list[str]:
     """Paths that differ or stand on one side only."""
-    names = {p.relative_to(base) for base in (left, right) for p in base.rglob("*") if p.is_file() and "__pycache__" not in p.parts}
-    return sorted(str(n) for n in names if not ((left / n).exists() and (right / n).exists() and filecmp.cmp(left / n, right / n, False)))
+    names = {
+        p.relative_to(base)
+        for base in (left, right)
+        for p in base.rglob("*")
+        if p.is_file() and "__pycache__" not in p.parts
+    }
+    return sorted(
+        str(n)
+        for n in names
+        if not ((left / n).exists() and (right / n).exists() and filecmp.cmp(left / n, right / n, False))
+    )
 
 
 def main() -> None:

@@ -53,10 +53,15 @@ async def check(statements: set[tuple[str, str]], connect: Any) -> list[str]:
     for service in sorted({service for service, _ in statements - _checked}):
         connection = await connect(service)
         try:
-            await connection.execute("set plan_cache_mode = force_generic_plan; set enable_seqscan = off; set enable_bitmapscan = on")
+            await connection.execute(
+                "set plan_cache_mode = force_generic_plan; set enable_seqscan = off; set enable_bitmapscan = on"
+            )
             for owner, sql in sorted(statements - _checked):
                 if owner == service and re.match(r"\s*(select|insert|update|delete|with)\b", sql, re.IGNORECASE):
-                    wrong += [f"{service}: {problem}\n    {' '.join(sql.split())}" for problem in await _problems(connection, sql)]
+                    wrong += [
+                        f"{service}: {problem}\n    {' '.join(sql.split())}"
+                        for problem in await _problems(connection, sql)
+                    ]
                 _checked.add((owner, sql))
         finally:
             await connection.close()

@@ -1,10 +1,10 @@
 """A small Bayannur for tests: the platform in this process, a clock that the test moves, and persons who call.
 
-    async def test_…(world):
-        grid = world.stub(GridServiceStub, "grid", "grid-worker")
-        report = await grid.CreateReport(pb.CreateReportRequest(…))
-        await world.settle()                      # every event is in effect
-        await world.travel("2026-03-09 09:00")    # timers that fall due on the way have fired
+async def test_…(world):
+    grid = world.stub(GridServiceStub, "grid", "grid-worker")
+    report = await grid.CreateReport(pb.CreateReportRequest(…))
+    await world.settle()                      # every event is in effect
+    await world.travel("2026-03-09 09:00")    # timers that fall due on the way have fired
 """
 
 from __future__ import annotations
@@ -44,7 +44,11 @@ class World:
 
     async def travel(self, to: str | timedelta) -> None:
         """Moves the clock, stopping at every timer on the way. `to`: "2026-03-09 09:00" where the work is done, or how far."""
-        goal = self.clock.now() + to if isinstance(to, timedelta) else datetime.fromisoformat(to).replace(tzinfo=BUSINESS_ZONE)
+        goal = (
+            self.clock.now() + to
+            if isinstance(to, timedelta)
+            else datetime.fromisoformat(to).replace(tzinfo=BUSINESS_ZONE)
+        )
         await self.settle()
         while (due := await self._next_timer()) is not None and due <= goal:
             self.clock.move_to(due)

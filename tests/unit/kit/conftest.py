@@ -31,7 +31,9 @@ class ShelfWorld(World):
     def token(self, account: str) -> str:
         return account
 
-    async def put(self, title: str, *, by: str = "ding:1508", division: str = "150802", request_id: str = "") -> shelf.pb.Thing:
+    async def put(
+        self, title: str, *, by: str = "ding:1508", division: str = "150802", request_id: str = ""
+    ) -> shelf.pb.Thing:
         request = shelf.pb.PutThingRequest(division=division, title=title, request_id=request_id)
         return (await self.as_(by).PutThing(request)).thing
 

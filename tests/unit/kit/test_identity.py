@@ -246,7 +246,14 @@ def accounts(tmp_path):
 
 
 async def test_an_account_may_work_in_several_departments_its_own_first(settings, accounts, clock):
-    for claimed, worked_in in (("d1", ("d1",)), (["d1", "d2"], ("d1", "d2")), ("", ()), (None, ()), ([], ()), ([""], ())):
+    for claimed, worked_in in (
+        ("d1", ("d1",)),
+        (["d1", "d2"], ("d1", "d2")),
+        ("", ()),
+        (None, ()),
+        ([], ()),
+        ([""], ()),
+    ):
         principal = await verifier(Issuer(KEY), clock).verify(token(department=claimed))
         assert (principal.department, principal.departments) == ((*worked_in, "")[0], worked_in)
     with pytest.raises(Unauthenticated):

@@ -131,7 +131,9 @@ async def test_a_poisonous_event_waits_and_the_rest_goes_on(shelf_world: ShelfWo
     assert {row["title"] for row in heard} == {"a", "b", "fine"}
     parked = await shelf_world.rows("shelf", "select handler, key, error from parked order by id")
     assert [row["key"] for row in parked] == [sick.id, sick.id]
-    assert [row["title"] for row in await shelf_world.rows("shelf", "select title from newest where id = $1", sick.id)] == ["after"]
+    assert [
+        row["title"] for row in await shelf_world.rows("shelf", "select title from newest where id = $1", sick.id)
+    ] == ["after"]
 
 
 async def test_parked_events_are_listed_and_redriven_in_order(shelf_world: ShelfWorld) -> None:
@@ -151,7 +153,11 @@ async def test_parked_events_are_listed_and_redriven_in_order(shelf_world: Shelf
     cured = shelf.pb.ThingChanged(id=thing.id, epoch=1, version=2, title="cured").SerializeToString()
     await pool.execute("update parked set value = $1 where id = (select min(id) from parked)", cured)
     assert (await operations.RedriveDeadLetters(request)).redriven == 2
-    assert [row["title"] for row in await shelf_world.rows("shelf", "select title from heard order by n")] == ["a", "cured", "after"]
+    assert [row["title"] for row in await shelf_world.rows("shelf", "select title from heard order by n")] == [
+        "a",
+        "cured",
+        "after",
+    ]
     assert not await shelf_world.rows("shelf", "select from parked")
 
 
@@ -208,8 +214,12 @@ async def test_projections_are_rebuilt_beside_the_present_ones(shelf_world: Shel
     assert said == 130
     assert (await operations.FinishRebuild(ops.FinishRebuildRequest(service="shelf"))).finished
     assert len(await shelf_world.rows("shelf", "select from newest")) == 130
-    assert [r["title"] for r in await shelf_world.rows("shelf", "select title from newest where id = $1", things[1].id)] == ["meanwhile"]
+    assert [
+        r["title"] for r in await shelf_world.rows("shelf", "select title from newest where id = $1", things[1].id)
+    ] == ["meanwhile"]
     await shelf_world.change(things[2], "afterwards")
     await shelf_world.settle()
-    assert [r["title"] for r in await shelf_world.rows("shelf", "select title from newest where id = $1", things[2].id)] == ["afterwards"]
+    assert [
+        r["title"] for r in await shelf_world.rows("shelf", "select title from newest where id = $1", things[2].id)
+    ] == ["afterwards"]
     assert len(await shelf_world.rows("shelf", "select from heard")) == 132
