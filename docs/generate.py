@@ -99,7 +99,7 @@ def rules() -> str:
     rows = []
     for path in sorted((ROOT / "data" / "rules").glob("*.toml")):
         for one in tomllib.loads(path.read_text(encoding="utf-8")).get("rules", []):
-            source = one["source"] + one.get("article", "")
+            source = " · ".join(part for part in (one["source"] + one.get("article", ""), one.get("source_en")) if part)
             meaning = f"{one['zh']} · {one['en']}"
             rows.append(
                 (
@@ -177,7 +177,7 @@ def main() -> None:
     if "--check" in sys.argv:
         if wrong := differing():
             raise SystemExit(
-                "these pages do not follow code and data (run python docs/generate.py): " + ", ".join(wrong)
+                "these pages do not follow code and data (run make docs): " + ", ".join(wrong)
             )
         return
     for path, found, wanted in pages():

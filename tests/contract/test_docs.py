@@ -28,7 +28,7 @@ def generator() -> ModuleType:
 
 
 def test_the_made_parts_follow_code_and_data() -> None:
-    assert generator().differing() == [], "run python docs/generate.py"
+    assert generator().differing() == [], "run make docs"
 
 
 def anchors(page: Path) -> set[str]:
