@@ -38,3 +38,8 @@ class VirtualClock(Clock):
 def business_date(moment: datetime) -> date:
     """The calendar day of `moment` where the work is done."""
     return moment.astimezone(BUSINESS_ZONE).date()
+
+
+def to_the_minute(moment: datetime) -> str:
+    """A moment as people read it where the work is done: "2026-11-24 20:33"."""
+    return moment.astimezone(BUSINESS_ZONE).strftime("%Y-%m-%d %H:%M")

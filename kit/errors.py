@@ -6,9 +6,12 @@ into problem details. Each carries a reason for machines; the sentences for peop
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
 
 import grpc
+
+from kit.clock import to_the_minute
 
 
 class StartupError(Exception):
@@ -21,17 +24,24 @@ class StartupError(Exception):
 
 class DomainError(Exception):
     """`reason` is UPPER_SNAKE; `field` the request's field in proto names, dotted; `params` fill the texts and travel along, each up to
-    100 characters."""
+    100 characters, moments to the minute where the work is done."""
 
     code = grpc.StatusCode.UNKNOWN
 
+    #: How long the caller should wait before the next try, where that is known.
+    retry_after: timedelta | None = None
+
     def __init__(self, reason: str, *, field: str = "", **params: Any):
         super().__init__(reason)
-        self.reason, self.field, self.params = reason, field, {k: str(v)[:100] for k, v in params.items()}
+        self.reason, self.field, self.params = reason, field, {k: _said(v) for k, v in params.items()}
 
     def __str__(self) -> str:
         where = f" at {self.field}" if self.field else ""
         return f"{self.reason}{where} {self.params or ''}".rstrip()
+
+
+def _said(value: Any) -> str:
+    return to_the_minute(value) if isinstance(value, datetime) else str(value)[:100]
 
 
 class InvalidArgument(DomainError):
@@ -87,6 +97,10 @@ class ResourceExhausted(DomainError):
     """Too much or too often."""
 
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+    def __init__(self, reason: str, *, field: str = "", retry_after: timedelta | None = None, **params: Any):
+        super().__init__(reason, field=field, **params)
+        self.retry_after = retry_after
 
 
 class Unavailable(DomainError):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from math import ceil
+
 import grpc
 from google.protobuf.any_pb2 import Any
 from google.protobuf.descriptor import Descriptor
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, LocalizedMessage
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, LocalizedMessage, RetryInfo
 from google.rpc.status_pb2 import Status
 
 from hetao.options.v1 import options_pb2
@@ -46,6 +49,8 @@ def status_of(error: DomainError, texts: Texts, request: Descriptor | None = Non
         LocalizedMessage(locale="zh-CN", message=zh),
         LocalizedMessage(locale="en", message=en),
     ]
+    if error.retry_after is not None:
+        details.append(RetryInfo(retry_delay=Duration(seconds=ceil(error.retry_after.total_seconds()))))
     violations = [_violation(v, texts, request) for v in getattr(error, "violations", ())]
     if error.field and not violations:
         label = label_of(request, error.field)

@@ -73,6 +73,22 @@ class Wrong(Exception):
         self.reason, self.params = reason, params
 
 
+#: What the types of JSON are called in Chinese.
+_TYPES = {
+    "object": "对象",
+    "array": "列表",
+    "string": "文本",
+    "number": "数字",
+    "integer": "整数",
+    "boolean": "是/否（true 或 false）",
+    "string of digits": "由数字组成的文本",
+}
+
+
+def wrong_type(expected: str) -> Wrong:
+    return Wrong("VALUE_TYPE", expected=expected, expected_zh=_TYPES[expected])
+
+
 def object_of(fd: FieldDescriptor) -> Descriptor | None:
     """The type of a field that is a JSON object; None for those of one string, number or boolean, times included."""
     inner = fd.message_type
@@ -221,7 +237,8 @@ class Decoder:
     def read(self, value: Any, into: Message, path: str, flaws: list[Flaw]) -> None:
         """Adds to ``flaws`` whatever is wrong; then ``into`` is of no use. ``path`` is empty or ends in a dot."""
         if type(value) is not dict:
-            flaws.append(Flaw(path.rstrip("."), "VALUE_TYPE", {"expected": "object"}))
+            wrong = wrong_type("object")
+            flaws.append(Flaw(path.rstrip("."), wrong.reason, wrong.params))
             return
         fields = self._fields
         chosen: dict[str, str] = {}
@@ -262,7 +279,7 @@ class _Field:
 
     def read_list(self, value: Any, into: Message, path: str, flaws: list[Flaw]) -> None:
         if type(value) is not list:
-            raise Wrong("VALUE_TYPE", expected="array")
+            raise wrong_type("array")
         target = getattr(into, self.name)
         for index, item in enumerate(value):
             if self.inner is not None:
@@ -300,12 +317,12 @@ def converter(fd: FieldDescriptor) -> Convert:
 
 
 def _none(value: Any) -> Any:
-    raise Wrong("VALUE_TYPE", expected="object")
+    raise wrong_type("object")
 
 
 def _text(value: Any) -> str:
     if type(value) is not str:
-        raise Wrong("VALUE_TYPE", expected="string")
+        raise wrong_type("string")
     if "\0" in value:  # PostgreSQL's text cannot hold it
         raise Wrong("VALUE_CHARACTER")
     return value
@@ -313,13 +330,13 @@ def _text(value: Any) -> str:
 
 def _boolean(value: Any) -> bool:
     if type(value) is not bool:
-        raise Wrong("VALUE_TYPE", expected="boolean")
+        raise wrong_type("boolean")
     return value
 
 
 def _double(value: Any) -> float:
     if type(value) is not float and type(value) is not int:
-        raise Wrong("VALUE_TYPE", expected="number")
+        raise wrong_type("number")
     if not isfinite(value):
         raise Wrong("VALUE_RANGE", least="-1.7e308", most="1.7e308")
     return value
@@ -330,7 +347,7 @@ def _integer(least: int, most: int) -> Convert:
         if type(value) is float and value.is_integer():  # to JSON, 1.0 is the integer 1
             value = int(value)
         if type(value) is not int:
-            raise Wrong("VALUE_TYPE", expected="integer")
+            raise wrong_type("integer")
         if not least <= value <= most:
             raise Wrong("VALUE_RANGE", least=str(least), most=str(most))
         return value
@@ -341,7 +358,7 @@ def _integer(least: int, most: int) -> Convert:
 def _long(least: int, most: int) -> Convert:
     def convert(value: Any) -> int:
         if type(value) is not str or not _LONG.fullmatch(value):
-            raise Wrong("VALUE_TYPE", expected="string of digits")
+            raise wrong_type("string of digits")
         if not least <= int(value) <= most:
             raise Wrong("VALUE_RANGE", least=str(least), most=str(most))
         return int(value)
@@ -383,7 +400,7 @@ def read_duration(value: Any) -> Duration:
 def read_mask(value: Any) -> FieldMask:
     """JSON names, separated by commas."""
     if type(value) is not str:
-        raise Wrong("VALUE_TYPE", expected="string")
+        raise wrong_type("string")
     paths = value.split(",") if value else []
     if not all(_MASK_PATH.fullmatch(path) for path in paths):
         raise Wrong("VALUE_MASK")

@@ -8,8 +8,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from email.utils import format_datetime
 from typing import Any, Final
 
 import grpc
@@ -141,7 +139,7 @@ def of_rpc(error: grpc.aio.AioRpcError, binding: Binding, texts: Texts, *, condi
         path = binding.json_path(violation.field)
         message = violation.localized_message.message or violation.description
         errors.append(field_error(path, binding.label(path), violation.reason, message, violation.description))
-    headers = {"retry-after": _retry_after(info, retry)} if status in (429, 503) else {}
+    headers = {"retry-after": str(max(1, retry.retry_delay.seconds))} if status in (429, 503) else {}
     found = sentences.get("zh-CN", zh), sentences.get("en", en)
     return Problem(status, reason, found, code=code.name, errors=errors, headers=headers)
 
@@ -149,14 +147,6 @@ def of_rpc(error: grpc.aio.AioRpcError, binding: Binding, texts: Texts, *, condi
 def reasons(texts: Texts) -> list[tuple[str, tuple[str, str]]]:
     """Every reason with its sentences (the texts hold others, which are no errors)."""
     return [(reason, sentences) for reason, sentences in texts.all() if reason.isupper()]
-
-
-def _retry_after(info: ErrorInfo, retry: RetryInfo) -> str:
-    """Seconds, or the date until which a caller is shut out."""
-    try:
-        return format_datetime(datetime.fromisoformat(info.metadata["until"]).astimezone(UTC), usegmt=True)
-    except ValueError:
-        return str(max(1, retry.retry_delay.seconds))
 
 
 def field_error(path: str, label: Label, reason: str, zh: str, en: str) -> dict[str, str]:

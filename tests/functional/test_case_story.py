@@ -198,6 +198,7 @@ def test_a_pin_is_not_guessed(hetao: Hetao, centre: Centre) -> None:
         assert {**unknown.told, "traceId": ""} == {**refused.told, "traceId": ""}  # it does not tell which codes exist
     locked = hetao.anybody.refused("POST", "/v1/caseProgress:lookup", {"code": receipt["code"], "pin": receipt["pin"]})
     assert (locked.status, locked.reason) == (429, "LOOKUP_LOCKED")
+    assert 13 * 60 < int(locked.headers["retry-after"]) <= 15 * 60
     # The PIN belongs in the body: in the address it is nothing that the platform knows.
     asked = f"/v1/caseProgress:lookup?code={receipt['code']}&pin={receipt['pin']}"
     assert hetao.anybody.refused("GET", asked).status in (404, 405)

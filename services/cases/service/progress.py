@@ -51,8 +51,10 @@ class ProgressLookup:
         if code is None:  # no receipt carries it: its check digit is wrong
             raise PermissionDenied("CODE_OR_PIN_WRONG")
         guard = await store.count_try(unit, code, unit.now, unit.now - GUARDS_KEPT)
-        if guard["locked_until"] and guard["locked_until"] > unit.now:
-            raise ResourceExhausted("LOOKUP_LOCKED", until=guard["locked_until"].isoformat())
+        locked = guard["locked_until"]
+        if locked and locked > unit.now:
+            until = locked + timedelta(seconds=59)  # people are told the minute, and none that is still too early
+            raise ResourceExhausted("LOOKUP_LOCKED", retry_after=locked - unit.now, until=until)
         found = await store.folder_by_code(unit, code)
         party = self._party(unit, found, pin)
         if found is None or party is None:

@@ -47,6 +47,7 @@ async def test_five_wrong_tries_lock_the_code_for_a_while_and_longer_each_time(c
         assert (await refused(centre.look_up(code, "000"))).reason == "CODE_OR_PIN_WRONG"
     locked = await refused(centre.look_up(code, pin))
     assert (locked.code, locked.reason) == ("RESOURCE_EXHAUSTED", "LOOKUP_LOCKED")
+    assert "2026-03-02 09:15" in locked.zh
     await centre.world.travel(timedelta(minutes=16))
     assert (await centre.look_up(code, pin)).code == code
     for _ in range(5):

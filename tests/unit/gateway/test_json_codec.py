@@ -12,6 +12,8 @@ from google.protobuf.message_factory import GetMessageClass
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from kit.config import DATA
+from kit.texts import Texts
 from services.gateway.json_codec import check, decoder, encoder
 
 PLAIN = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -182,6 +184,24 @@ def test_numbers_that_json_lacks_are_written_as_json_format_does(shop):
 )  # fmt: skip
 def test_a_wrong_value_is_named_by_its_path(shop, value, path, reason):
     assert problem(shop.Item, value) == (path, reason)
+
+
+@pytest.mark.parametrize(
+    ("value", "zh", "en"),
+    [
+        ({"place": []}, "对象", "object"),
+        ({"parts": {}}, "列表", "array"),
+        ({"title": 1}, "文本", "string"),
+        ({"share": "x"}, "数字", "number"),
+        ({"count": "x"}, "整数", "integer"),
+        ({"sold": 1}, "是/否（true 或 false）", "boolean"),
+        ({"priceFen": 1}, "由数字组成的文本", "string of digits"),
+    ],
+)
+def test_a_wrong_type_is_told_in_both_languages(shop, value, zh, en):
+    (flaw,) = read(shop.Item, value)
+    told = Texts.load(DATA / "texts").of(flaw.reason, flaw.params)
+    assert told == (f"类型不对，应为{zh}", f"has the wrong type; {en} is expected")
 
 
 def test_all_problems_are_told_at_once(shop):

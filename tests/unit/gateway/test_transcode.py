@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 
 import grpc
 import httpx
@@ -43,7 +44,11 @@ class Shop:
             "foreign": PermissionDenied("PERMISSION_MISSING", permission="shop.items.get"),
             "unknown": Unauthenticated("TOKEN_MISSING"),
             "busy": ResourceExhausted("UNAVAILABLE"),
-            "locked": ResourceExhausted("LOOKUP_LOCKED", until="2026-03-02T09:15:00+08:00"),
+            "locked": ResourceExhausted(
+                "LOOKUP_LOCKED",
+                retry_after=timedelta(minutes=14, seconds=59.2),
+                until=datetime(2026, 3, 2, 1, 15, tzinfo=UTC),
+            ),
             "away": Unavailable("UNAVAILABLE"),
             "broken": ZeroDivisionError(),
         }
@@ -260,7 +265,10 @@ async def test_codes_become_the_status_that_google_rpc_names(world, item, status
 
 async def test_who_is_shut_out_is_told_until_when(world):
     client, _ = world
-    assert (await client.get("/v1/items/locked")).headers["retry-after"] == "Mon, 02 Mar 2026 01:15:00 GMT"
+    locked = await client.get("/v1/items/locked")
+    assert locked.headers["retry-after"] == "900"
+    assert locked.json()["detail"] == "输错次数过多，请于 2026-03-02 09:15 之后再试"
+    assert locked.json()["detailEn"] == "too many wrong tries: try again after 2026-03-02 09:15"
 
 
 async def test_a_service_that_is_not_there_is_unavailable(shop):
