@@ -7,7 +7,7 @@ from pathlib import Path
 from uuid import UUID
 
 from hetao.cases.v1 import cases_pb2, centres_pb2, progress_pb2, statistics_pb2, tasks_pb2
-from kit.config import CHECKOUT
+from kit.config import DATA
 from kit.events import Event
 from kit.module import LOG, POSTGRES, Module, Parts, Runtime
 from kit.unit import Unit
@@ -26,7 +26,7 @@ def build(runtime: Runtime) -> Parts:
     service = Cases(runtime)
 
     async def load_reference(unit: Unit) -> None:
-        centres, covers = reference.centres_of(CHECKOUT / "data" / "divisions.csv")
+        centres, covers = reference.centres_of(DATA / "divisions.csv")
         root = runtime.settings.root_division
         covers = {division: centre for division, centre in covers.items() if division.startswith(root)}
         await store.load_centres(unit, [c for c in centres if c.division.startswith(root)], covers)

@@ -17,7 +17,7 @@ from kit.errors import InvalidArgument
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Word:
-    """A code with its names."""
+    """A code with its names, and where it comes from."""
 
     code: str
     zh: str
@@ -25,6 +25,7 @@ class Word:
     version: str
     effective_from: date
     source: str = ""
+    source_en: str = ""
     confidence: str = ""
 
 
@@ -72,8 +73,9 @@ class Parameters:
     follow_up_tries: int
     pin_tries: int
     pin_locks: tuple[int, ...]
-    source: str = ""
-    confidence: str = ""
+    source: str
+    source_en: str
+    confidence: str
 
 
 W = TypeVar("W", bound=Word)
@@ -118,7 +120,9 @@ class Words:
         self.outcomes = words("outcomes", Outcome)
         self.grounds = words("grounds", Word)
         self.desks = words("desks", Desk)
-        self.states = words("case_states", Word)
+        self.scales = words("scales", Word)
+        self.risks = words("risks", Word)
+        self.complexities = words("complexities", Word)
         rules = tomllib.loads((data / "rules" / "cases.toml").read_text("utf-8"))
         self._parameters = sorted(
             (_made(Parameters, row) for row in rules["parameters"]), key=lambda p: p.effective_from

@@ -12,6 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from kit.config import load as load_settings
 from services.cli import err, out
 
+#: The year that is played: all of it has passed, and the rules were in force.
+YEAR = 2025
+
 
 @click.group()
 def demo() -> None:
@@ -19,8 +22,7 @@ def demo() -> None:
 
 
 @demo.command()
-@click.option("--year", default=2025, show_default=True, type=click.IntRange(2020, 2025), help="年份 · the year")
-def load(year: int) -> None:
+def load() -> None:
     """装载一年的演示案件：77 个综治中心受理 4484 件，化解 3762 件。装载时平台须处于停止状态；中断后再次运行即接着装载。
 
     A made-up year of the 77 centres, played in its own time: 4,484 disputes accepted, 3,762 resolved. Stop the platform first. Run again after an
@@ -38,7 +40,7 @@ def load(year: int) -> None:
         def progress(done: int, total: int, day: date) -> None:
             bar.update(task, completed=done, total=total, description=f"演示年 · demo year {day}")
 
-        played = asyncio.run(play.load(load_settings(), modules, year, progress))
+        played = asyncio.run(play.load(load_settings(), modules, YEAR, progress))
     said = f"受理 {played.accepted}，化解 {played.resolved}，化解率 {played.rate:.4f}"
     out.print(f"{said}（{'用时 %.0f 秒' % (time.monotonic() - began) if played.new else '此前已装载'}）")
-    out.print(f"GET /v1/caseStatistics?division=1508&from={year}-01-01&to={year}-12-31")
+    out.print(f"GET /v1/caseStatistics?division=1508&from={YEAR}-01-01&to={YEAR}-12-31")

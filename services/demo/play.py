@@ -16,15 +16,13 @@ from typing import Any
 
 from hetao.cases.v1 import cases_pb2_grpc, statistics_pb2, statistics_pb2_grpc, tasks_pb2_grpc
 from kit.clock import BUSINESS_ZONE, VirtualClock
-from kit.config import CHECKOUT, Settings
+from kit.config import DATA, Settings
 from kit.errors import StartupError
 from kit.issuer import DemoIssuer
 from kit.platform import Platform
 from services.demo import plan
 from services.demo.lives import Act, Life, life
 from services.demo.plan import Matter, Year
-
-DATA = CHECKOUT / "data"
 
 #: Calls this close together are made at once: they belong to different matters.
 TOGETHER = timedelta(minutes=10)

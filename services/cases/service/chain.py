@@ -10,7 +10,7 @@ from uuid import UUID
 import orjson
 
 from kit.clock import BUSINESS_ZONE, business_date
-from kit.config import CHECKOUT
+from kit.config import DATA
 from kit.errors import NotFound, PermissionDenied
 from kit.module import Runtime
 from kit.statutory import Deadline
@@ -41,7 +41,7 @@ class Chain:
 
     def __init__(self, runtime: Runtime):
         self.runtime, self.deadlines = runtime, runtime.deadlines
-        self.words = Words(CHECKOUT / "data")
+        self.words = Words(DATA)
         self._centres: dict[str, Centre] = {}
         self._coverage: dict[str, str] = {}
         self._number = self._numbers_end = 0

@@ -244,11 +244,19 @@ class Intake:
     def _classified(self, unit: Unit, case: CaseFile, said: Classification, steps: list[Step]) -> CaseFile:
         if said == Classification():
             return case
-        categories = self.chain.words.categories
-        category = categories.get(said.category, unit.today, field="classification.category") if said.category else None
+        words, field = self.chain.words, "classification.category"
+        category = words.categories.get(said.category, unit.today, field=field) if said.category else None
         classified = case.classify(said, category)
-        if category:
-            steps.append(step("classify", both("category", category)))
+        found = [
+            category,
+            words.scales.find(said.scale, unit.today),
+            words.risks.find(said.risk, unit.today),
+            words.complexities.find(said.complexity, unit.today),
+        ]
+        told = [word for word in found if word]
+        if told:
+            said_zh, said_en = "、".join(word.zh for word in told), ", ".join(word.en for word in told)
+            steps.append(step("classify", {"said_zh": said_zh, "said_en": said_en}))
         return classified
 
     def _accepted(self, case: CaseFile, at: datetime, steps: list[Step]) -> CaseFile:
