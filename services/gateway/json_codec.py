@@ -86,7 +86,7 @@ _TYPES = {
 
 
 def wrong_type(expected: str) -> Wrong:
-    return Wrong("VALUE_TYPE", expected=expected, expected_zh=_TYPES[expected])
+    return Wrong("VALUE_TYPE", expected_zh=_TYPES[expected], expected_en=expected)
 
 
 def object_of(fd: FieldDescriptor) -> Descriptor | None:
