@@ -113,6 +113,17 @@ class Blobs:
         facts = await self._read(f"photos/{photo_id}.json") if _ID.fullmatch(photo_id) else None
         return None if facts is None else Photo(**orjson.loads(facts))
 
+    async def require_photos(self, given: Iterable[tuple[str, str]]) -> None:
+        """InvalidArgument(PHOTO_UNKNOWN) at the first field whose photo nobody uploaded. `given`: field of the request, photo id.
+
+        To be asked before a unit's first statement: a connection must not wait for the media store.
+        """
+        named = list(given)
+        there = await asyncio.gather(*(self.photo(photo_id) for _, photo_id in named))
+        for (field, _), found in zip(named, there, strict=True):
+            if found is None:
+                raise InvalidArgument("PHOTO_UNKNOWN", field=field)
+
     async def ingest_photo(self, data: bytes) -> Photo:
         """Checks and stores an uploaded photo; decoding runs in a thread.
 

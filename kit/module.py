@@ -60,7 +60,8 @@ class Parts:
 @dataclass(frozen=True, slots=True)
 class Module:
     """A service's whole wiring. `calls`: services whose read RPCs it uses; `hears`: services whose events it handles; `egress`: what it
-    reaches outside the platform; `projections`: tables that a rebuild makes anew."""
+    reaches outside the platform; `projections`: tables that a rebuild makes anew; `passing`: tables whose rows go by themselves, each with the
+    column that tells a row's time and for how many days it is kept."""
 
     name: str
     build: Callable[[Runtime], Parts]
@@ -70,6 +71,7 @@ class Module:
     egress: Sequence[str] = ()
     migrations: Path | None = None
     projections: Sequence[str] = ()
+    passing: Mapping[str, tuple[str, int]] = field(default_factory=dict)
 
 
 class Runtime:

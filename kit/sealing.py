@@ -155,10 +155,13 @@ class Keys:
         return cls([_Key(1, suite, os.urandom(32), "")])
 
     @property
+    def _oldest(self) -> _Key:
+        return self._keys[min(self._keys)]
+
+    @property
     def fingerprint(self) -> str:
         """Names the oldest key without giving it away: kept with the data, it tells a wrong keyring from the right one."""
-        oldest = self._keys[min(self._keys)]
-        return f"{oldest.number}:{oldest.mac('fingerprint', '', b'')[:8].hex()}"
+        return f"{self._oldest.number}:{self._oldest.mac('fingerprint', '', b'')[:8].hex()}"
 
     def seal(self, name: str, owner: UUID | str, text: str) -> bytes:
         """Seals `text` for the field `name` ("cases.party.phone") of the row `owner`."""
@@ -195,6 +198,18 @@ class Keys:
         """What to look for: the index under the current key and, during a rotation, under the one before."""
         form = canonical(text).encode()
         return [key.mac("index", purpose, form) for key in self._indexing]
+
+    def shuffled(self, purpose: str, series: str, number: int, half: int = 1000) -> int:
+        """Another number below half² for each number below half²: numbers in a row look drawn by lot, and still none comes twice.
+
+        A keyed permutation, one for each `series` of a purpose: a Feistel network over the number's two halves, with the ten rounds of FF1 (NIST
+        SP 800-38G). Under the oldest key, so that a new key in the middle of a series repeats nothing.
+        """
+        left, right = divmod(number, half)
+        for turn in range(10):
+            mixed = self._oldest.mac("shuffle", purpose, f"{series}/{turn}/{right}".encode())
+            left, right = right, (left + int.from_bytes(mixed[:8])) % half
+        return left * half + right
 
     def digest(self, data: bytes) -> bytes:
         """Keyed digest for the audit: key number (2 bytes) and 32 bytes. Small values cannot be guessed from it."""

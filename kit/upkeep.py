@@ -28,7 +28,7 @@ async def seal_audit(runtime: Runtime) -> None:
 
 
 async def clean(runtime: Runtime) -> None:
-    """Drops inbox rows and stored replies that are past their retention, until cancelled."""
+    """Drops inbox rows, stored replies and the service's own passing rows that are past their retention, until cancelled."""
     while True:
         try:
             await clean_once(runtime)
@@ -40,10 +40,11 @@ async def clean(runtime: Runtime) -> None:
 async def clean_once(runtime: Runtime) -> int:
     """Everything that is past its retention now, batch by batch. Returns the number of rows dropped."""
     retention, now, dropped = runtime.settings.retention, runtime.clock.now(), 0
-    for table, days in (("inbox", retention.inbox_days), ("reply", retention.reply_days)):
+    own = ((table, *kept) for table, kept in runtime.module.passing.items())
+    for table, at, days in (("inbox", "at", retention.inbox_days), ("reply", "at", retention.reply_days), *own):
         while True:
             tag = await runtime.background_pool.execute(
-                f"delete from {table} where ctid = any(array(select ctid from {table} where at < $1 limit $2))",
+                f"delete from {table} where ctid = any(array(select ctid from {table} where {at} < $1 limit $2))",
                 now - timedelta(days=days),
                 retention.batch,
             )

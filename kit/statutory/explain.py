@@ -63,7 +63,8 @@ def chinese(d: Deadline) -> str:
 
 def english(d: Deadline) -> str:
     rule = d.rule
-    lead = f"“{rule.en}” is limited to {_count(rule.amount, UNITS_EN[rule.unit])} (source: {_source(d)}; rule {rule.name}, version {rule.version}, "
+    source = rule.source_en or _source(d)
+    lead = f"“{rule.en}” is limited to {_count(rule.amount, UNITS_EN[rule.unit])} (source: {source}; rule {rule.name}, version {rule.version}, "
     lead += f"in force since {_en(rule.effective_from)}"
     parts = [lead + ("" if rule.confidence == "F" else f"; confidence {rule.confidence}, set locally") + ")."]
     how = (

@@ -26,7 +26,8 @@ class Rule:
     name            such as "cases.accept"; a matter keeps the version it started with
     amount, unit    how long
     ends            "day": at 23:59:59.999 of the last day; "business": when business stops
-    source, article where it comes from; confidence: F found, M-H, M-M, M-L general knowledge, D a proposal of this product
+    source, article where it comes from, in Chinese; source_en: both in English
+    confidence      F found, M-H, M-M, M-L general knowledge, D a proposal of this product
     """
 
     name: str
@@ -40,6 +41,7 @@ class Rule:
     confidence: str
     article: str = ""
     ends: str = "day"
+    source_en: str = ""
 
     def __post_init__(self) -> None:
         if self.unit not in UNITS:
@@ -89,7 +91,7 @@ class Rules:
             try:
                 rules += [_made(Rule, row) for row in table.get("rules", ())]
                 bands += [
-                    _made(Bands, {k: v for k, v in row.items() if k not in ("source", "confidence")})
+                    _made(Bands, {k: v for k, v in row.items() if k not in ("source", "source_en", "confidence")})
                     for row in table.get("bands", ())
                 ]
             except (TypeError, ValueError) as error:

@@ -31,6 +31,16 @@ def located(orientation=1):
     return picture(exif=exif)
 
 
+async def test_photos_that_nobody_uploaded_are_refused_by_their_field(blobs):
+    photo = await blobs.ingest_photo(picture())
+    await blobs.require_photos([])
+    await blobs.require_photos([("media_ids[0]", photo.id)])
+    for unknown in ("0" * 64, "no id at all", photo.public_id):
+        with pytest.raises(InvalidArgument) as refused:
+            await blobs.require_photos([("media_ids[0]", photo.id), ("media_ids[1]", unknown)])
+        assert (refused.value.reason, refused.value.field) == ("PHOTO_UNKNOWN", "media_ids[1]")
+
+
 async def test_bytes_are_stored_under_their_hash(blobs):
     first = await blobs.put(b"hetao")
     assert first == await blobs.put(b"hetao")

@@ -1,6 +1,7 @@
 import json
 import os
 from datetime import UTC, datetime
+from itertools import pairwise
 from uuid import UUID
 
 import pytest
@@ -132,3 +133,29 @@ def test_digests_are_keyed():
     one, two = Keys.passing(), Keys.passing()
     assert one.digest(b"row") == one.digest(b"row") != two.digest(b"row")
     assert one.digest(b"row") != one.digest(b"other")
+
+
+@pytest.mark.parametrize("half", [1, 2, 7, 20])
+def test_shuffled_numbers_are_each_another_one(keys, half):
+    shuffled = [keys.shuffled("code", "150826/260302", number, half) for number in range(half * half)]
+    assert sorted(shuffled) == list(range(half * half))
+
+
+def test_numbers_in_a_row_look_drawn_by_lot():
+    keys = Keys.passing()
+    series = [[keys.shuffled("code", day, number) for number in range(500)] for day in ("260302", "260303")]
+    for shuffled in series:
+        assert len(set(shuffled)) == 500
+        assert all(0 <= number < 1_000_000 for number in shuffled)
+        steps = [abs(after - before) for before, after in pairwise(shuffled)]
+        assert 250_000 < sum(steps) / len(steps) < 420_000  # a third of the range, as of numbers drawn by lot
+        assert min(steps) < 20_000 < max(steps)
+    assert sum(one == other for one, other in zip(*series, strict=True)) < 3
+    assert series[0] != [Keys.passing().shuffled("code", "260302", number) for number in range(500)]
+
+
+def test_a_new_key_does_not_repeat_a_shuffled_number(tmp_path):
+    path = tmp_path / "keyring.json"
+    old = Keys.open_or_create(path, NOW, data_exists=False)
+    first = [old.shuffled("code", "260302", number) for number in range(50)]
+    assert Keys.rotate(path, NOW).shuffled("code", "260302", 7) == first[7]

@@ -1,5 +1,6 @@
 """The statutory-time engine: exact dates around the holidays that matter, and what holds for every date."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -209,6 +210,14 @@ def test_an_explanation_names_what_was_skipped_and_what_was_counted():
         "It starts on Wed 11 Feb 2026 10:00; that day is not counted. Not counted: Spring Festival 15 Feb to 23 Feb 2026; 1 weekend day. "
         "Counted: Sat 14 Feb (made up for Spring Festival), Sat 28 Feb (made up for Spring Festival). So it is due on Tue 3 Mar 2026 23:59."
     )
+
+
+def test_each_language_names_the_source_in_its_own_words():
+    local = replace(rule(2), article="", source="本产品建议值", source_en="proposed by this product")
+    text = DEADLINES.due(local, at("2026-03-02T09:00")).explanation
+    assert "依据：本产品建议值；" in text.zh
+    assert "source: proposed by this product;" in text.en
+    assert "proposed" not in text.zh
 
 
 def test_an_explanation_names_pauses_extensions_the_moved_day_and_provisional_years():

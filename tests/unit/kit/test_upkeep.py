@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -71,6 +72,16 @@ async def test_only_what_is_past_its_retention_goes_and_in_batches(shelf_world: 
     assert counting.touched == [100, 100, 50, 100, 100, 80]
     assert await left(shelf_world) == (50, 20)
     assert await clean_once(runtime) == 0
+
+
+async def test_a_services_own_passing_rows_go_too(shelf_world: ShelfWorld) -> None:
+    runtime = shelf_world.platform.services["shelf"].runtime
+    runtime.module = replace(runtime.module, passing={"seen": ("last_at", 2)})
+    await runtime.pool.execute("create table seen (last_at timestamptz not null)")
+    for days in (0, 1, 3, 4):
+        await runtime.pool.execute("insert into seen values ($1)", MORNING - days * DAY)
+    assert await clean_once(runtime) == 2
+    assert len(await shelf_world.rows("shelf", "select from seen")) == 2
 
 
 async def test_no_writer_waits_for_the_clean_up(shelf_world: ShelfWorld) -> None:
