@@ -120,6 +120,7 @@ class Words:
         self.outcomes = words("outcomes", Outcome)
         self.grounds = words("grounds", Word)
         self.desks = words("desks", Desk)
+        self.states = words("case_states", Word)
         self.scales = words("scales", Word)
         self.risks = words("risks", Word)
         self.complexities = words("complexities", Word)

@@ -66,6 +66,7 @@ def test_the_words_are_those_of_the_proto_and_all_have_names() -> None:
     for dictionary, enum in (
         (words.kinds, types_pb2.Kind),
         (words.outcomes, types_pb2.Outcome),
+        (words.states, types_pb2.CaseState),
         (words.scales, types_pb2.Scale),
         (words.risks, types_pb2.Risk),
         (words.complexities, types_pb2.Complexity),
