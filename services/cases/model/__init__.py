@@ -1,0 +1,66 @@
+"""What may happen to a case, its tasks and its parties. No I/O, no clock, no protobuf.
+
+The centre owns the procedure, the departments the substance: a department answers a task, and only the centre ends a case.
+"""
+
+from __future__ import annotations
+
+from services.cases.model.case import CaseFile, Classification, after_follow_up
+from services.cases.model.centre import Centre
+from services.cases.model.code import NUMBERS_PER_DAY, case_code, check_digit, read_code
+from services.cases.model.limit import DIRECTOR, NOBODY, REMINDED, SUPERIOR, Limit
+from services.cases.model.party import Party
+from services.cases.model.states import (
+    ACCEPTED,
+    CASE_MOVES,
+    CENTRE_REVIEW,
+    CLOSED,
+    DISPATCHED,
+    FOLLOW_UP,
+    HANDLING,
+    NOT_ACCEPTED,
+    REGISTERED,
+    RESULT_SUBMITTED,
+    REWORK,
+    RUNNING,
+    SIGNED_IN,
+    TASK_MOVES,
+    TRANSFERRED,
+)
+from services.cases.model.task import Assignment, Task, all_answered, check_assignments
+
+__all__ = [
+    "ACCEPTED",
+    "CASE_MOVES",
+    "CENTRE_REVIEW",
+    "CLOSED",
+    "DIRECTOR",
+    "DISPATCHED",
+    "FOLLOW_UP",
+    "HANDLING",
+    "NOBODY",
+    "NOT_ACCEPTED",
+    "NUMBERS_PER_DAY",
+    "REGISTERED",
+    "REMINDED",
+    "RESULT_SUBMITTED",
+    "REWORK",
+    "RUNNING",
+    "SIGNED_IN",
+    "SUPERIOR",
+    "TASK_MOVES",
+    "TRANSFERRED",
+    "Assignment",
+    "CaseFile",
+    "Centre",
+    "Classification",
+    "Limit",
+    "Party",
+    "Task",
+    "after_follow_up",
+    "all_answered",
+    "case_code",
+    "check_assignments",
+    "check_digit",
+    "read_code",
+]

@@ -1,0 +1,53 @@
+"""The state machines of a case and of its tasks: the one place that says what may follow what."""
+
+from __future__ import annotations
+
+from kit.moves import Moves
+
+# A case's.
+REGISTERED, NOT_ACCEPTED, TRANSFERRED, ACCEPTED = "registered", "not_accepted", "transferred", "accepted"
+HANDLING, RESULT_SUBMITTED, CENTRE_REVIEW, FOLLOW_UP, CLOSED = (
+    "handling",
+    "result_submitted",
+    "centre_review",
+    "follow_up",
+    "closed",
+)
+
+CASE_MOVES = Moves(
+    (REGISTERED, "accept", ACCEPTED),
+    (REGISTERED, "refuse", NOT_ACCEPTED),
+    (REGISTERED, "transfer", TRANSFERRED),
+    (ACCEPTED, "dispatch", HANDLING),
+    (HANDLING, "dispatch", HANDLING),
+    (HANDLING, "submit result", RESULT_SUBMITTED),
+    (RESULT_SUBMITTED, "approve", CENTRE_REVIEW),
+    (RESULT_SUBMITTED, "send back", HANDLING),
+    (CENTRE_REVIEW, "send back", HANDLING),
+    (ACCEPTED, "conclude", FOLLOW_UP),
+    (HANDLING, "conclude", FOLLOW_UP),
+    (CENTRE_REVIEW, "conclude", FOLLOW_UP),
+    (FOLLOW_UP, "follow up", FOLLOW_UP),
+    (FOLLOW_UP, "close", CLOSED),
+    (FOLLOW_UP, "reopen", HANDLING),
+)
+
+#: The clock of the case runs: of the decision on acceptance, then of the handling.
+RUNNING = (REGISTERED, ACCEPTED, HANDLING, RESULT_SUBMITTED, CENTRE_REVIEW)
+
+# A task's, beside those that it shares with a case.
+DISPATCHED, SIGNED_IN, REWORK = "dispatched", "signed_in", "rework"
+
+TASK_MOVES = Moves(
+    (DISPATCHED, "sign in", SIGNED_IN),
+    (SIGNED_IN, "start", HANDLING),
+    (REWORK, "start", HANDLING),
+    (SIGNED_IN, "submit", RESULT_SUBMITTED),
+    (HANDLING, "submit", RESULT_SUBMITTED),
+    (REWORK, "submit", RESULT_SUBMITTED),
+    (RESULT_SUBMITTED, "accept", ACCEPTED),
+    (RESULT_SUBMITTED, "send back", REWORK),
+    (ACCEPTED, "send back", REWORK),
+    (HANDLING, "conclude", ACCEPTED),  # a desk of the centre: its task ends with the case's conclusion
+    (REWORK, "conclude", ACCEPTED),
+)
