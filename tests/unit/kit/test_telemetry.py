@@ -14,9 +14,11 @@ TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 WHOLE = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
-@pytest.fixture(autouse=True)
-def _set_up() -> None:
+@pytest.fixture(autouse=True, params=[True, False], ids=["ids alone", "spans"])
+def _set_up(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As without an exporter, and as with one."""
     telemetry.set_up(service="test")
+    monkeypatch.setattr(telemetry, "_ids_alone", request.param)
 
 
 def test_a_span_has_a_trace_without_any_exporter() -> None:
@@ -62,6 +64,13 @@ def test_nonsense_begins_a_trace_of_its_own(nonsense: str) -> None:
     with telemetry.server_span("/a/b", nonsense) as span:
         assert WHOLE.fullmatch(span.traceparent)
         assert TRACE[1:8] not in span.traceparent
+
+
+def test_a_span_ends_with_whatever_happened_in_it() -> None:
+    with pytest.raises(ValueError, match="oh"), telemetry.span("a", SpanKind.INTERNAL) as span:
+        span.failed("UNAVAILABLE")
+        raise ValueError("oh")
+    assert telemetry.trace_id() == ""
 
 
 def test_set_up_a_second_time_does_nothing() -> None:
