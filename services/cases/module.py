@@ -13,7 +13,10 @@ from kit.module import LOG, POSTGRES, Module, Parts, Runtime
 from kit.unit import Unit
 from services.cases import events, jobs, reference
 from services.cases.api.cases import CaseApi
-from services.cases.api.others import CentreApi, ProgressApi, StatisticsApi, TaskApi
+from services.cases.api.centres import CentreApi
+from services.cases.api.progress import ProgressApi
+from services.cases.api.statistics import StatisticsApi
+from services.cases.api.tasks import TaskApi
 from services.cases.service import Cases
 from services.cases.service.telling import case_changed
 from services.cases.store import cases as store
