@@ -14,10 +14,11 @@ import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.config import JsonDict
+from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from kit.errors import StartupError
@@ -168,7 +169,7 @@ class Retention(Section):
     @model_validator(mode="after")
     def _inbox_outlives_the_topic(self) -> Self:
         if self.inbox_days <= self.topic_days:  # else an event could be read again after its inbox row is gone
-            raise ValueError("inbox_days must be greater than topic_days")
+            raise PydanticCustomError("inbox_outlives_topic", "inbox_days must be greater than topic_days")
         return self
 
 
@@ -267,11 +268,40 @@ def load(**overrides: Any) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = PREFIX + "__".join(str(part) for part in first["loc"]).upper()
-        raise StartupError(f"设置 {name} 有误：{first['msg']}", f"setting {name} is wrong: {first['msg']}") from None
+        raise StartupError(
+            f"设置 {name} 有误：{_in_chinese(first)}", f"setting {name} is wrong: {first['msg']}"
+        ) from None
     except SettingsError as error:  # a value that should have been JSON
         field = re.search(r'field "(\w+)"', str(error))
         where = PREFIX + field[1].upper() if field else PREFIX + "*"
         raise StartupError(f"设置 {where} 不是有效的 JSON", f"setting {where} is not valid JSON") from None
+
+
+#: What a value should be, by the type of pydantic's error, whose own sentences are English.
+_WRONG: Final = {
+    "bool_parsing": "应为 true 或 false",
+    "dict_type": "应为 JSON 对象",
+    "extra_forbidden": "没有这项设置",
+    "float_parsing": "应为数字",
+    "greater_than": "应大于 {gt}",
+    "greater_than_equal": "不得小于 {ge}",
+    "inbox_outlives_topic": "inbox_days 须大于 topic_days",
+    "int_from_float": "应为整数",
+    "int_parsing": "应为整数",
+    "int_parsing_size": "应为整数，且不能过大",
+    "less_than": "应小于 {lt}",
+    "less_than_equal": "不得大于 {le}",
+    "list_type": "应为 JSON 数组",
+    "literal_error": "可选值为 {expected}",
+    "model_type": "应为 JSON 对象",
+    "string_pattern_mismatch": "格式不对，应符合 {pattern}",
+    "string_type": "应为文本",
+}
+
+
+def _in_chinese(error: ErrorDetails) -> str:
+    said = _WRONG.get(error["type"], "不是有效的值").format_map(error.get("ctx", {}))
+    return said.replace(" or ", "、").replace(", ", "、").replace("'", "")
 
 
 @dataclass(frozen=True, slots=True)

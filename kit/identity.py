@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import lru_cache
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -167,6 +168,32 @@ class _Known:
         return self.keys
 
 
+def check_trust(settings: Settings) -> None:
+    """Raises `StartupError` where anybody could sign in as anybody: the demo issuer in production, or where others than this machine's people can
+    reach it."""
+    if settings.identity.issuer is not None:
+        return
+    if settings.profile == "production":
+        raise StartupError(
+            "生产模式必须设置 HETAO_IDENTITY__ISSUER：内置演示签发方仅用于内嵌模式",
+            "set HETAO_IDENTITY__ISSUER: the built-in demo issuer is for the embedded profile alone",
+        )
+    for variable, host in (("HETAO_HTTP__HOST", settings.http.host), ("HETAO_GRPC__HOST", settings.grpc.host)):
+        if not _is_loopback(host):
+            raise StartupError(
+                f"{variable}={host} 对其他机器开放，而内置演示签发方不核实身份：请改为 127.0.0.1，或设置 HETAO_IDENTITY__ISSUER",
+                f"{variable}={host} is open to other machines, and the demo issuer asks nobody who they are: "
+                "set it to 127.0.0.1, or set HETAO_IDENTITY__ISSUER",
+            )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 class Verifier:
     """Tokens → principals. `claims` says where an issuer puts roles, department and divisions ("realm_access.roles")."""
 
@@ -191,13 +218,11 @@ class Verifier:
 
         Raises `StartupError` where nobody could be trusted.
         """
+        check_trust(settings)
         identity = settings.identity
         issuer: Issuer | None = OidcIssuer(identity.issuer) if identity.issuer else demo
-        if issuer is None or (settings.profile == "production" and issuer is demo):
-            raise StartupError(
-                "生产模式必须设置 HETAO_IDENTITY__ISSUER：内置演示签发方仅用于内嵌模式",
-                "set HETAO_IDENTITY__ISSUER: the built-in demo issuer is for the embedded profile alone",
-            )
+        if issuer is None:
+            raise StartupError("没有可信的签发方", "there is no issuer to trust")
         return cls(
             [issuer],
             roles,

@@ -27,7 +27,7 @@ from kit.config import DATA, Settings
 from kit.consumer import Consumer
 from kit.database import LOG_SCHEMA, Database
 from kit.errors import StartupError
-from kit.identity import Roles, Verifier
+from kit.identity import Roles, Verifier, check_trust
 from kit.issuer import DemoIssuer
 from kit.log import Log
 from kit.log.sql import SqlLog
@@ -118,6 +118,7 @@ class Platform:
             otlp_endpoint=self.settings.telemetry.otlp_endpoint or "",
             ratio=self.settings.telemetry.sample_ratio,
         )
+        check_trust(self.settings)
         for name in ("keys", "media"):  # made by an earlier version, or restored with the modes of another machine
             folders.close(self.settings.data_dir / name)
         self._progress("启动数据库", "starting the database")

@@ -20,6 +20,7 @@ import uvloop
 from kit import logs
 from kit.config import Settings, load
 from kit.errors import StartupError
+from kit.folders import why
 from kit.module import Module
 from kit.platform import Platform
 from kit.postgres import holder
@@ -171,8 +172,9 @@ def check_ports(settings: Settings, modules: Sequence[Module]) -> None:
                 probe.bind((host, port))
             except OSError as error:
                 if error.errno != errno.EADDRINUSE:
+                    zh, en = why(error)
                     raise StartupError(
-                        f"无法监听 {host}:{port}：{error.strerror}", f"cannot listen on {host}:{port}: {error.strerror}"
+                        f"无法监听 {host}:{port}：{zh}", f"cannot listen on {host}:{port}: {en}"
                     ) from None
                 user = _user_of(port)
                 raise StartupError(
@@ -200,4 +202,6 @@ def _plainly(settings: Settings) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StartupError(f"磁盘空间不足：{settings.data_dir}", f"the disk is full: {settings.data_dir}") from None
-        raise StartupError(f"无法启动：{error}", f"cannot start: {error}") from error
+        where = f" {error.filename}" if error.filename else ""
+        zh, en = why(error)
+        raise StartupError(f"无法启动：{zh}{where}", f"cannot start: {en}{where}") from error

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import uvicorn
 
 from kit.errors import StartupError
+from kit.folders import why
 from kit.module import BLOBS, Module, Parts, Runtime
 from services.gateway import contracts
 from services.gateway.app import create
@@ -65,9 +66,10 @@ def listen(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
+        zh, en = why(error)
         raise StartupError(
-            f"REST 无法监听 {host}:{port}：{error.strerror}；可用 HETAO_HTTP__PORT 另选端口",
-            f"REST cannot listen on {host}:{port}: {error.strerror}; choose another port with HETAO_HTTP__PORT",
+            f"REST 无法监听 {host}:{port}：{zh}；可用 HETAO_HTTP__PORT 另选端口",
+            f"REST cannot listen on {host}:{port}: {en}; choose another port with HETAO_HTTP__PORT",
         ) from error
     return listener
 

@@ -1,6 +1,7 @@
 """The settings: where each comes from, and that a mistake is named in one line."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,19 @@ def test_secrets_are_masked(monkeypatch: pytest.MonkeyPatch):
         ("HETAO_ROOT_DIVISION", "15", "HETAO_ROOT_DIVISION"),
         ("HETAO_GRPC__ADDRESSES", "grid=1", "HETAO_GRPC"),
         ("HETAO_RETENTION__INBOX_DAYS", "30", "HETAO_RETENTION"),
+        ("HETAO_HTTP__PORT", "70000", "不得大于 65535"),
+        ("HETAO_HTTP__PORT", "8.5", "应为整数"),
+        ("HETAO_HTTP__TIMEOUT", "soon", "应为数字"),
+        ("HETAO_HTTP__TIMEOUT", "0", "应大于 0"),
+        ("HETAO_DATABASE__POOL_SIZE", "0", "不得小于 1"),
+        ("HETAO_DATABASE__PREPARE", "perhaps", "应为 true 或 false"),
+        ("HETAO_TELEMETRY__LOG_LEVEL", "loud", "可选值为 debug、info、warning、error"),
+        ("HETAO_RETENTION__INBOX_DAYS", "30", "inbox_days 须大于 topic_days"),
+        ("HETAO_HTTP__PROT", "1", "没有这项设置"),
+        ("HETAO_DATABASE__NAME", "Große", "格式不对"),
+        ("HETAO_HTTP__CORS_ORIGINS", '{"a": 1}', "应为 JSON 数组"),
+        ("HETAO_GRPC__ADDRESSES", "[]", "应为 JSON 对象"),
+        ("HETAO_HTTP", "[]", "应为 JSON 对象"),
     ],
 )
 def test_a_wrong_setting_is_one_line_that_names_it(
@@ -79,7 +93,9 @@ def test_a_wrong_setting_is_one_line_that_names_it(
     with pytest.raises(StartupError) as caught:
         load()
     assert said in caught.value.zh
-    assert said in caught.value.en
+    assert said in caught.value.en or not said.isascii()
+    assert not re.search("[a-z]{3,} [a-z]{2,} ", caught.value.zh), "a sentence of English"
+    assert not re.search("[\u4e00-\u9fff]", caught.value.en)
     assert "\n" not in caught.value.zh + caught.value.en
 
 

@@ -235,7 +235,10 @@ def test_the_system_may_everything_within_its_root():
 @pytest.fixture
 def settings(tmp_path):
     kept = SimpleNamespace(issuer=None, audience="hetao", clock_skew_seconds=30, token_minutes=60, claims={})
-    return SimpleNamespace(data_dir=tmp_path, public_url="http://127.0.0.1:8080", identity=kept, profile="embedded")
+    here = SimpleNamespace(host="127.0.0.1")
+    return SimpleNamespace(
+        data_dir=tmp_path, public_url="http://127.0.0.1:8080", identity=kept, profile="embedded", http=here, grpc=here
+    )
 
 
 @pytest.fixture

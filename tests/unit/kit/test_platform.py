@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from kit.clock import Clock
-from kit.config import Settings
+from kit.config import Settings, load
 from kit.database import Database
 from kit.errors import StartupError
+from kit.identity import check_trust
 from kit.platform import Platform
 from tests import shelf
 
@@ -27,3 +31,30 @@ async def test_data_are_not_opened_with_another_keyring(settings: Settings, data
     other.data_dir.mkdir()
     with pytest.raises(StartupError):
         await start(other, database)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"profile": "production"}, "HETAO_IDENTITY__ISSUER"),
+        ({"http": {"host": "0.0.0.0"}}, "HETAO_HTTP__HOST=0.0.0.0"),
+        ({"grpc": {"host": "::"}}, "HETAO_GRPC__HOST=::"),
+        ({"grpc": {"host": "hetao.example.cn"}}, "HETAO_GRPC__HOST=hetao.example.cn"),
+    ],
+)
+async def test_whom_anybody_could_claim_to_be_is_asked_before_anything_is_started(
+    scratch: Path, changed: dict[str, Any], said: str
+) -> None:
+    data = scratch / "data"
+    with pytest.raises(StartupError) as refused:
+        async with Platform(load(data_dir=data, **changed), []):
+            pass
+    assert said in refused.value.zh
+    assert said in refused.value.en
+    assert not data.exists()
+
+
+def test_loopback_and_an_issuer_of_ones_own_are_well() -> None:
+    for host in ("127.0.0.1", "127.0.0.9", "::1", "localhost"):
+        check_trust(load(http={"host": host}, grpc={"host": host}))
+    check_trust(load(http={"host": "0.0.0.0"}, identity={"issuer": "https://id.example.cn"}, profile="production"))
