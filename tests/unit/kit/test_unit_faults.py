@@ -10,13 +10,17 @@ import asyncpg
 import pytest
 from grpc.aio import AioRpcError
 
+from kit.clock import VirtualClock
+from kit.config import Settings
+from kit.database import Database
 from kit.events import Event
+from kit.platform import Platform
 from kit.timers import Timer, TimerLoop
 from kit.unit import Unit
 from tests import shelf
-from tests.unit.kit.conftest import HOUR, ShelfWorld
+from tests.unit.kit.conftest import HOUR, Everybody, ShelfWorld
 from tests.waiting import until
-from tests.world import refused
+from tests.world import MORNING, refused
 
 
 async def test_a_commit_is_finished_when_its_caller_has_gone(
@@ -176,3 +180,35 @@ async def test_a_timer_that_is_our_fault_starves_nobody(shelf_world: ShelfWorld,
     assert [row["key"] for row in await shelf_world.rows("shelf", "select key from fired")] == [fine.id]
     (waiting,) = await shelf_world.rows("shelf", "select key, attempts from timer")
     assert (waiting["key"], waiting["attempts"]) == (wrong.id, 1)
+
+
+async def test_the_background_outlives_its_connections(database: Database, settings: Settings) -> None:
+    """Relay, consumer, timers, sealer and clean-up lose every connection again and again, in the middle of whatever they do."""
+    often = {
+        "retention": settings.retention.model_copy(update={"every_seconds": 0.02}),
+        "audit": settings.audit.model_copy(update={"seal_seconds": 0.02}),
+        "timers": settings.timers.model_copy(update={"poll_seconds": 0.02}),
+    }
+    async with Platform(
+        settings.model_copy(update=often), [shelf.MODULE], clock=VirtualClock(MORNING), database=database, listen=False
+    ) as platform:
+        platform.services["shelf"].runtime.verifier = Everybody()  # type: ignore[assignment]
+        world = ShelfWorld(platform, platform.clock)  # type: ignore[arg-type]
+        server = await asyncpg.connect(database.embedded.dsn())  # type: ignore[union-attr]
+        try:
+            for nth in range(60):
+                with contextlib.suppress(AioRpcError):
+                    await world.put(f"{nth}")
+                await server.execute(
+                    "select pg_terminate_backend(pid) from pg_stat_activity where datname = $1", settings.database.name
+                )
+        finally:
+            await server.close()
+
+        async def caught_up() -> bool:
+            heard, things = [len(await world.rows("shelf", f"select from {table}")) for table in ("heard", "thing")]
+            return heard == things > 0
+
+        await until(caught_up, "every event is in effect")
+        assert platform._failed
+        assert not platform._failed.done()
