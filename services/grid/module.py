@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hetao.grid.v1 import departments_pb2, divisions_pb2, grids_pb2, posts_pb2, reports_pb2, staff_pb2
 from kit.blobs import Blobs
-from kit.config import CHECKOUT
+from kit.config import DATA
 from kit.identity import Principal
 from kit.module import BLOBS, LOG, POSTGRES, Module, Parts, Runtime
 from services.grid import events, jobs
@@ -21,8 +21,7 @@ from services.grid.service.reports import Reports
 from services.grid.service.shipped import Shipped
 from services.grid.service.snapshots import snapshots
 from services.grid.service.territory import Counties, Territory
-
-DATA = CHECKOUT / "data"
+from services.grid.words import Words
 
 
 def build(runtime: Runtime) -> Parts:
@@ -35,8 +34,8 @@ def build(runtime: Runtime) -> Parts:
         if any(lender.touches(one) for one in await blobs.divisions(media_id)):
             await blobs.bring(media_id, lender.account, [division])
 
-    counties, directory = Counties(DATA / "counties.geojson"), Directory()
-    reports = Reports(runtime.deadlines, counties, photo_exists, lend_photo)
+    words, counties = Words(DATA), Counties(DATA / "counties.geojson")
+    directory, reports = Directory(words), Reports(runtime.deadlines, words, counties, photo_exists, lend_photo)
     handling = Handling(reports)
     handovers = Handovers(reports, handling)
     shipped = Shipped(DATA, handovers)
@@ -47,7 +46,7 @@ def build(runtime: Runtime) -> Parts:
             departments_pb2.DESCRIPTOR.services_by_name["DepartmentService"]: DepartmentApi(directory),
             posts_pb2.DESCRIPTOR.services_by_name["PostService"]: PostApi(directory),
             staff_pb2.DESCRIPTOR.services_by_name["StaffService"]: StaffApi(directory),
-            grids_pb2.DESCRIPTOR.services_by_name["GridService"]: GridApi(Grids(counties)),
+            grids_pb2.DESCRIPTOR.services_by_name["GridService"]: GridApi(Grids(counties, words)),
             reports_pb2.DESCRIPTOR.services_by_name["ReportService"]: ReportApi(reports, handling, handovers),
         },
         hears=events.handlers(handovers),

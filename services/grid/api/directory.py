@@ -129,7 +129,8 @@ class PostApi:
         found = await store.DEPARTMENTS.get(unit, UUID(request.department_id))
         first = some_day(request.from_date, "from_date") or unit.today
         last = some_day(request.until_date, "until_date") or first + ROSTER_DAYS
-        rows = await store.duties(unit, found.id, first, last, page.after or (FIRST_DAY, FIRST_ID), page.limit)
+        longest = self.service.words.longest_duty_ever
+        rows = await store.duties(unit, found.id, first, last, longest, page.after or (FIRST_DAY, FIRST_ID), page.limit)
         shown, token = page.cut(rows, key=lambda row: (row.from_date, row.id))
         return posts_pb.ListDutiesResponse(duties=map(roster_entry, shown), next_page_token=token)
 

@@ -124,9 +124,8 @@ class GridApi:
         self, request: grids_pb.ListGridVacanciesRequest, unit: Unit
     ) -> grids_pb.ListGridVacanciesResponse:
         page = Page.of(unit, request)
-        rows = await grids.vacancies(
-            unit, scope(unit, request.division), unit.today, page.after or ("", ""), page.limit
-        )
+        division, rooms = scope(unit, request.division), self.service.rooms(unit)
+        rows = await grids.vacancies(unit, division, unit.today, rooms, page.after or ("", ""), page.limit)
         shown, token = page.cut(rows, key=lambda row: (row.grid_code, row.role))
         return grids_pb.ListGridVacanciesResponse(vacancies=map(vacancy, shown), next_page_token=token)
 

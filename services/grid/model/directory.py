@@ -13,10 +13,6 @@ CENTRE, DEPARTMENT, TOWNSHIP, COMMUNITY = "centre", "department", "township", "c
 
 HEAD, DISPATCHER, DIRECTOR = "head", "dispatcher", "director"
 
-#: A roster entry spans a month at most: longer ones are a change of the post's holder.
-LONGEST_DUTY = timedelta(days=31)
-LONGEST_LEAVE = timedelta(days=366)
-
 DAY = timedelta(days=1)
 
 
@@ -139,11 +135,14 @@ class Leave:
         return self.from_date <= day <= self.until_date
 
 
-def check_leave(account: str, first: date, last: date, substitute: str, today: date, present: Sequence[Leave]) -> None:
-    """What makes an absence wrong: the past, an end before its beginning, oneself as substitute, another absence on the same days."""
+def check_leave(
+    account: str, first: date, last: date, substitute: str, today: date, longest: timedelta, present: Sequence[Leave]
+) -> None:
+    """What makes an absence wrong: the past, an end before its beginning, too many days, oneself as substitute, another absence on the same
+    days."""
     if first < today:
         raise InvalidArgument("DATE_IN_PAST", field="from_date")
-    check_span(first, last, LONGEST_LEAVE)
+    check_span(first, last, longest)
     if substitute == account:
         raise InvalidArgument("SUBSTITUTE_IS_SELF", field="substitute")
     if any(leave.from_date <= last and first <= leave.until_date for leave in present):
@@ -157,8 +156,8 @@ def check_span(first: date, last: date, longest: timedelta) -> None:
         raise InvalidArgument("DATES_TOO_FAR_APART", field="until_date", days=longest.days)
 
 
-def check_duty(first: date, last: date, present: Sequence[Duty]) -> None:
+def check_duty(first: date, last: date, longest: timedelta, present: Sequence[Duty]) -> None:
     """What makes a roster entry wrong: an end before its beginning, too many days, days that have somebody already."""
-    check_span(first, last, LONGEST_DUTY)
+    check_span(first, last, longest)
     if any(duty.from_date <= last and first <= duty.until_date for duty in present):
         raise FailedPrecondition("DUTY_OVERLAPS")

@@ -3,7 +3,7 @@ households; and the leader of the township who is linked to it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from uuid import UUID
@@ -16,13 +16,6 @@ URBAN, RURAL = "urban", "rural"
 
 LEADER, SECRETARY, WORKER = "party_group_leader", "party_branch_secretary", "grid_worker"
 BUILDING_HEAD, HOUSEHOLD, LINKED = "building_head", "centre_household", "linked_leader"
-
-#: Who serves a grid, at least and at most (None: no limit): one party group or branch, one or two full-time workers, one linked leader of the
-#: township, and as many building heads or centre households as it needs. A design proposal after the city's practice, no standard.
-PLACES: dict[str, dict[str, tuple[int, int | None]]] = {
-    URBAN: {LEADER: (1, 1), WORKER: (1, 2), BUILDING_HEAD: (1, None), LINKED: (1, 1)},
-    RURAL: {SECRETARY: (1, 1), WORKER: (1, 2), HOUSEHOLD: (1, None), LINKED: (1, 1)},
-}
 
 #: Who must have an account: they are told things and answer for them.
 WITH_ACCOUNT = (WORKER, LINKED)
@@ -114,16 +107,24 @@ class Vacancy:
 
 
 @dataclass(frozen=True, slots=True)
+class Room:
+    """How many serve a grid in a role; `most` is None where there is no limit."""
+
+    least: int
+    most: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Triangle:
-    """All members that a grid has, had or will have."""
+    """All members that a grid has, had or will have. `rooms`: the roles of the grid's form, by the rule in force (data/rules/grid.toml)."""
 
     form: str
+    rooms: Mapping[str, Room]
     members: Sequence[Member] = field(default_factory=tuple)
 
     def check_room(self, new: Member) -> None:
         """Refuses a role that the form does not know, a full place on any of the days, and the same person twice."""
-        places = PLACES[self.form]
-        if new.role not in places:
+        if new.role not in self.rooms:
             raise InvalidArgument("ROLE_NOT_OF_FORM", field="role", role=new.role, form=self.form)
         if new.role in WITH_ACCOUNT and not new.account:
             raise InvalidArgument("ROLE_NEEDS_ACCOUNT", field="account", role=new.role)
@@ -132,7 +133,7 @@ class Triangle:
         at_once = [m for m in self.members if m.role == new.role and _overlap(m, new)]
         if new.account and any(m.account == new.account for m in at_once):
             raise FailedPrecondition("MEMBER_ALREADY", role=new.role)
-        most = places[new.role][1]
+        most = self.rooms[new.role].most
         # The place is fullest on a day on which somebody's turn begins.
         days = [max(m.from_date, new.from_date) for m in at_once]
         if most is not None and any(sum(m.on(day) for m in at_once) >= most for day in days):
@@ -140,11 +141,11 @@ class Triangle:
 
     def vacancies(self, grid_code: str, today: date) -> list[Vacancy]:
         """Places below their least, today."""
-        present = {role: sum(m.role == role and m.on(today) for m in self.members) for role in PLACES[self.form]}
+        present = {role: sum(m.role == role and m.on(today) for m in self.members) for role in self.rooms}
         return [
-            Vacancy(grid_code, role, least - present[role])
-            for role, (least, _) in PLACES[self.form].items()
-            if present[role] < least
+            Vacancy(grid_code, role, room.least - present[role])
+            for role, room in self.rooms.items()
+            if present[role] < room.least
         ]
 
 

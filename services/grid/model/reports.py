@@ -46,9 +46,6 @@ BEFORE, AFTER = "before", "after"
 TO_COMMUNITY, TO_CENTRE, TO_GRID, TO_EMERGENCY = "community", "centre", "grid", "emergency"
 OFFERED, ACCEPTED, REFUSED, LAPSED = "offered", "accepted", "refused", "lapsed"
 
-#: Points that are not further apart are one place (a check-in's radius; a design proposal).
-SAME_PLACE_METRES = 100
-
 #: Most photos of one report.
 MOST_PHOTOS = 40
 
@@ -229,10 +226,10 @@ def check_times(occurred: datetime, captured: datetime, now: datetime, past: tim
         raise InvalidArgument("LATE_REASON_MISSING", field="late_reason", hours=int(past.total_seconds() // 3600))
 
 
-def same_place(one: Point | None, one_words: str, other: Point | None, other_words: str) -> bool:
-    """Points decide where both are known; otherwise the same words do, and no words are no place."""
+def same_place(one: Point | None, one_words: str, other: Point | None, other_words: str, metres: float) -> bool:
+    """Points decide where both are known, which may lie so many metres apart; otherwise the same words do, and no words are no place."""
     if one is not None and other is not None:
-        return one.metres_to(other) <= SAME_PLACE_METRES
+        return one.metres_to(other) <= metres
     return _plain(one_words) == _plain(other_words) != ""
 
 

@@ -17,6 +17,7 @@ from services.grid.model.grids import Grid
 from services.grid.service import telling
 from services.grid.store import directory as store
 from services.grid.store import divisions, grids
+from services.grid.words import Words
 
 #: Absences of others: for heads and administrators.
 MANAGE_LEAVES = "grid.leaves.manage"
@@ -38,6 +39,9 @@ class Whole:
 
 
 class Directory:
+    def __init__(self, words: Words):
+        self.words = words
+
     # -- departments --------------------------------------------------------------------------------------------------
 
     async def create_department(
@@ -146,7 +150,8 @@ class Directory:
         await self._active(unit, account)
         if last < unit.today:
             raise InvalidArgument("DATE_IN_PAST", field="until_date")
-        model.check_duty(first, last, await store.coming_duties(unit, post.id, min(first, unit.today)))
+        longest = self.words.parameters.on(unit.today).longest_duty
+        model.check_duty(first, last, longest, await store.coming_duties(unit, post.id, min(first, unit.today)))
         duty = Duty(new_id(unit), post.id, post.department_id, account, first, last)
         await store.DUTIES.add(unit, duty)
         await self._save(unit, post)
@@ -200,9 +205,11 @@ class Directory:
 
     async def create_leave(self, unit: Unit, account: str, first: date, last: date, substitute: str) -> Leave:
         staff = await self._whose_leave(unit, account)
-        model.check_leave(
-            account, first, last, substitute, unit.today, await store.coming_leaves(unit, account, unit.today)
+        longest, present = (
+            self.words.parameters.on(unit.today).longest_leave,
+            await store.coming_leaves(unit, account, unit.today),
         )
+        model.check_leave(account, first, last, substitute, unit.today, longest, present)
         if substitute:
             await self._check_substitute(unit, staff, substitute)
         leave = Leave(new_id(unit), staff.id, account, first, last, substitute)

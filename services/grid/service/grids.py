@@ -11,12 +11,13 @@ from uuid import UUID
 from kit.errors import AlreadyExists, FailedPrecondition, InvalidArgument, PermissionDenied
 from kit.unit import Unit
 from services.grid.model.divisions import Ancestors
-from services.grid.model.grids import BASIC, Grid, Member, Triangle, Vacancy, code_of, form_of
+from services.grid.model.grids import BASIC, Grid, Member, Room, Triangle, Vacancy, code_of, form_of
 from services.grid.model.points import Point
 from services.grid.service.directory import new_id
 from services.grid.service.territory import Counties, polygon
 from services.grid.store import directory, divisions
 from services.grid.store import grids as store
+from services.grid.words import Words
 
 #: Outlines may overlap by this share of the smaller one: drawn by hand along one street, they never fit exactly.
 SLACK = 0.01
@@ -32,16 +33,23 @@ class Staffed:
 
 
 class Grids:
-    def __init__(self, counties: Counties):
-        self.counties = counties
+    def __init__(self, counties: Counties, words: Words):
+        self.counties, self.words = counties, words
 
     async def get(self, unit: Unit, code: str) -> Staffed:
         return await self.staffed(unit, await store.get(unit, code))
 
     async def staffed(self, unit: Unit, grid: Grid) -> Staffed:
         members = await store.members_on(unit, grid.id, unit.today)
-        vacancies = Triangle(grid.form, members).vacancies(grid.code, unit.today) if grid.active else []
+        vacancies = self._triangle(unit, grid, members).vacancies(grid.code, unit.today) if grid.active else []
         return Staffed(grid, members, vacancies)
+
+    def _triangle(self, unit: Unit, grid: Grid, members: Sequence[Member]) -> Triangle:
+        return Triangle(grid.form, self.rooms(unit)[grid.form], members)
+
+    def rooms(self, unit: Unit) -> Mapping[str, Mapping[str, Room]]:
+        """How many serve a grid today, by form and role."""
+        return self.words.triangles.on(unit.today).rooms
 
     async def create(
         self,
@@ -127,7 +135,7 @@ class Grids:
             raise InvalidArgument("MEMBER_UNNAMED", field="name")
         begins = first or unit.today
         member = Member(new_id(unit), grid.id, code, grid.division, role, account, name, area, begins, last)
-        Triangle(grid.form, await store.members(unit, grid.id)).check_room(member)
+        self._triangle(unit, grid, await store.members(unit, grid.id)).check_room(member)
         await store.MEMBERS.add(unit, member)
         await store.GRIDS.save(unit, grid)
         return member

@@ -39,6 +39,7 @@ from services.grid.store import directory, divisions, grids
 from services.grid.store import reports as store
 from services.grid.store.reports import Entry
 from services.grid.store.scope import scope
+from services.grid.words import Words
 
 #: Timers by report: nobody verified it; the reporter did not acknowledge it.
 VERIFY, ACKNOWLEDGE = "grid.verify", "grid.acknowledge"
@@ -108,11 +109,12 @@ class Reports:
     def __init__(
         self,
         deadlines: Deadlines,
+        words: Words,
         counties: Counties,
         photo_exists: Callable[[str], Awaitable[bool]],
         lend_photo: Callable[[str, Principal, str], Awaitable[None]],
     ):
-        self.deadlines, self.counties = deadlines, counties
+        self.deadlines, self.words, self.counties = deadlines, words, counties
         self._photo_exists, self._lend_photo = photo_exists, lend_photo
 
     # -- coming in ----------------------------------------------------------------------------------------------------
@@ -197,10 +199,11 @@ class Reports:
         ended. What lies in a place that was cleaned is new."""
         await directory.claim(unit, f"reporter {report.reporter}")
         apart = self.hours(unit, "grid.report.merge")
+        metres = self.words.parameters.on(unit.today).same_place_metres
         ended: Report | None = None
         for other in await store.alike(unit, report.reporter, report.kind, report.occurred_at, apart):
             words = self.content(unit, other)["place"]
-            near = same_place(report.point, place, other.point, words)
+            near = same_place(report.point, place, other.point, words, metres)
             if near and (other.grid_id, other.community) == (report.grid_id, report.community):
                 # Locked, lest it end at this moment without what is merged into it.
                 found = await store.REPORTS.get(unit, other.id) if other.open else other

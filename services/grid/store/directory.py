@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, timedelta
 from uuid import UUID
 
 from kit.errors import NotFound
@@ -122,16 +122,23 @@ async def forget_duty(unit: Unit, duty_id: UUID) -> None:
 
 
 async def duties(
-    unit: Unit, department_id: UUID, first: date, last: date, after_key: tuple[date, UUID], limit: int
+    unit: Unit,
+    department_id: UUID,
+    first: date,
+    last: date,
+    longest: timedelta,
+    after_key: tuple[date, UUID],
+    limit: int,
 ) -> Sequence[Duty]:
-    """Entries that touch the days first to last; they are a month long at most, which bounds the look back."""
+    """Entries that touch the days first to last. `longest`: what they may span beyond their first day, which bounds the look back."""
     return await DUTIES.list(
         unit,
-        "department_id = $1 and from_date >= $2::date - 31 and from_date <= $3 and until_date >= $2 "
-        "and (from_date, id) > ($4, $5) order by from_date, id limit $6",
+        "department_id = $1 and from_date >= $2 and from_date <= $3 and until_date >= $4 "
+        "and (from_date, id) > ($5, $6) order by from_date, id limit $7",
         department_id,
-        first,
+        max(first, date.min + longest) - longest,
         last,
+        first,
         *after_key,
         limit,
     )
@@ -183,17 +190,14 @@ async def leave(unit: Unit, account: str, leave_id: UUID) -> Leave:
 
 
 async def coming_leaves(unit: Unit, account: str, today: date) -> Sequence[Leave]:
-    """Absences that are not over; at most a year long, which bounds the look back."""
-    where = "account = $1 and from_date >= $2::date - 367 and until_date >= $2 and until_date >= from_date order by from_date, id"
+    """Absences that are not over."""
+    where = "account = $1 and until_date >= $2 and until_date >= from_date order by from_date, id"
     return await LEAVES.list(unit, where, account, today)
 
 
 async def leaves_of(unit: Unit, accounts: Sequence[str], today: date) -> Sequence[Leave]:
     """Absences of these accounts that are not over."""
-    where = (
-        "account = any($1) and from_date >= $2::date - 367 and until_date >= $2 and until_date >= from_date "
-        "order by from_date, id"
-    )
+    where = "account = any($1) and until_date >= $2 and until_date >= from_date order by from_date, id"
     return await LEAVES.list(unit, where, list(accounts), today)
 
 

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from uuid import UUID
 
 from kit.errors import NotFound
 from kit.table import Table
 from kit.unit import Unit
-from services.grid.model.grids import PLACES, Grid, Member, Vacancy
+from services.grid.model.grids import Grid, Member, Room, Vacancy
 from services.grid.model.points import Point
 from services.grid.store.scope import after
 
 GRIDS = Table("grid", Grid)
 MEMBERS = Table("grid_member", Member)
-
-#: (form, role, least) of every place, as columns.
-FORMS, ROLES, LEAST = zip(
-    *[(form, role, least) for form, places in PLACES.items() for role, (least, _) in places.items()], strict=True
-)
 
 #: Whoever serves the grid on a day in a role, and who stands in for those who are away.
 SERVES = """
@@ -138,11 +133,16 @@ async def member(unit: Unit, grid_id: UUID, member_id: UUID) -> Member:
 
 
 async def vacancies(
-    unit: Unit, division: str, today: date, after_key: tuple[str, str], limit: int
+    unit: Unit,
+    division: str,
+    today: date,
+    rooms: Mapping[str, Mapping[str, Room]],
+    after_key: tuple[str, str],
+    limit: int,
 ) -> Sequence[Vacancy]:
-    rows = await unit.fetch(
-        VACANCIES, division, after(division), *after_key, list(FORMS), list(ROLES), list(LEAST), today, limit
-    )
+    """`rooms`: by form and role."""
+    columns = zip(*((form, role, room.least) for form in rooms for role, room in rooms[form].items()), strict=True)
+    rows = await unit.fetch(VACANCIES, division, after(division), *after_key, *map(list, columns), today, limit)
     return [Vacancy(*row) for row in rows]
 
 

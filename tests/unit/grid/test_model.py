@@ -5,26 +5,30 @@ from __future__ import annotations
 import csv
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 
 from kit.clock import CLOCK_SKEW
+from kit.config import DATA
 from kit.errors import DomainError, FailedPrecondition, InvalidArgument
 from kit.ids import uuid7
 from services.grid.model import reports as model
 from services.grid.model.directory import Duty, Leave, Post, check_duty, check_leave
 from services.grid.model.divisions import Ancestors, readings, search_words
-from services.grid.model.grids import PLACES, RURAL, URBAN, Grid, Member, Triangle, code_of, form_of
+from services.grid.model.grids import RURAL, URBAN, Grid, Member, Triangle, code_of, form_of
 from services.grid.model.points import Point
 from services.grid.model.reports import MOVES, Handover, Photo, Report, check_times, same_place
 from services.grid.model.sentences import sentence
-from services.grid.module import DATA
 from services.grid.service.shipped import centres, syllables
+from services.grid.words import Words
 
 NOW = datetime(2026, 3, 2, 1, 0, tzinfo=UTC)
 TODAY = date(2026, 3, 2)
+WORDS = Words(DATA)
+ROOMS = WORDS.triangles.on(TODAY).rooms
 ID = UUID(int=1)
 
 
@@ -68,6 +72,42 @@ def test_every_county_and_each_of_the_70_townships_has_a_centre():
             assert counties[centre.parent_id].division == centre.division[:6]
 
 
+# -- numbers that are data ---------------------------------------------------------------------------------------------
+
+
+def test_a_day_has_the_version_in_force(tmp_path: Path):
+    shipped = (DATA / "rules" / "grid.toml").read_text("utf-8")
+    later = shipped[shipped.index("[[parameters]]") :].replace("2025-01-01", "2026-07-01").replace("2025.1", "2026.2")
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules" / "grid.toml").write_text(
+        shipped
+        + later.replace("same_place_metres = 100", "same_place_metres = 50").replace(
+            "longest_duty_days = 31", "longest_duty_days = 7"
+        ),
+        "utf-8",
+    )
+    words = Words(tmp_path)
+    in_force = words.parameters.on(TODAY), words.parameters.on(date(2026, 7, 1))
+    assert [(one.version, one.same_place_metres) for one in in_force] == [("2025.1", 100), ("2026.2", 50)]
+    assert words.longest_duty_ever == timedelta(days=31)
+    with pytest.raises(LookupError):
+        words.parameters.on(date(2024, 12, 31))
+
+
+def test_every_number_says_where_it_comes_from_and_since_when():
+    for one in (*WORDS.parameters.all, *WORDS.triangles.all):
+        assert one.source
+        assert one.source_en
+        assert one.confidence in ("F", "M-H", "M-M", "M-L", "D")
+        assert date(2025, 1, 1) <= one.effective_from <= TODAY
+    assert {role: (room.least, room.most) for role, room in ROOMS[RURAL].items()} == {
+        "party_branch_secretary": (1, 1),
+        "grid_worker": (1, 2),
+        "centre_household": (1, None),
+        "linked_leader": (1, 1),
+    }
+
+
 # -- the directory ----------------------------------------------------------------------------------------------------
 
 
@@ -96,9 +136,12 @@ def test_a_post_is_not_filled(held: Post, account: str, since: date, expected: s
     assert reason(refused) == expected
 
 
+YEAR, MONTH = timedelta(days=366), timedelta(days=31)
+
+
 def test_an_absence_is_checked():
     present = [Leave(ID, ID, "a", date(2026, 3, 10), date(2026, 3, 12))]
-    check_leave("a", date(2026, 3, 13), date(2026, 3, 14), "b", TODAY, present)
+    check_leave("a", date(2026, 3, 13), date(2026, 3, 14), "b", TODAY, YEAR, present)
     for first, last, substitute, expected in (
         (date(2026, 3, 1), date(2026, 3, 3), "", "DATE_IN_PAST"),
         (date(2026, 3, 9), date(2026, 3, 8), "", "DATES_REVERSED"),
@@ -107,7 +150,7 @@ def test_an_absence_is_checked():
         (date(2026, 3, 12), date(2026, 3, 13), "", "LEAVE_OVERLAPS"),
     ):
         with pytest.raises(DomainError) as refused:
-            check_leave("a", first, last, substitute, TODAY, present)
+            check_leave("a", first, last, substitute, TODAY, YEAR, present)
         assert reason(refused) == expected
 
 
@@ -123,9 +166,12 @@ def test_an_absence_ends_yesterday_and_one_to_come_has_no_day_left():
 
 def test_nobody_is_on_duty_where_somebody_is():
     present = [Duty(ID, ID, ID, "a", date(2026, 3, 2), date(2026, 3, 8))]
-    check_duty(date(2026, 3, 9), date(2026, 3, 15), present)
+    check_duty(date(2026, 3, 9), date(2026, 3, 15), MONTH, present)
     with pytest.raises(FailedPrecondition):
-        check_duty(date(2026, 3, 8), date(2026, 3, 15), present)
+        check_duty(date(2026, 3, 8), date(2026, 3, 15), MONTH, present)
+    with pytest.raises(InvalidArgument) as refused:
+        check_duty(date(2026, 3, 9), date(2026, 4, 15), MONTH, present)
+    assert (reason(refused), refused.value.params["days"]) == ("DATES_TOO_FAR_APART", "31")
 
 
 # -- grids ------------------------------------------------------------------------------------------------------------
@@ -159,8 +205,8 @@ def member(role: str, account: str = "", first: str = "2026-01-01", last: str = 
 
 
 def test_an_empty_grid_lacks_its_whole_triangle():
-    for form, places in PLACES.items():
-        assert {v.role for v in Triangle(form).vacancies("g", TODAY)} == set(places)
+    for form, rooms in ROOMS.items():
+        assert {v.role for v in Triangle(form, rooms).vacancies("g", TODAY)} == set(rooms)
 
 
 def test_a_full_triangle_lacks_nobody_until_somebody_leaves():
@@ -170,14 +216,14 @@ def test_a_full_triangle_lacks_nobody_until_somebody_leaves():
         member("building_head"),
         member("linked_leader", "l"),
     ]
-    triangle = Triangle(URBAN, members)
+    triangle = Triangle(URBAN, ROOMS[URBAN], members)
     assert triangle.vacancies("g", TODAY) == []
     assert [v.role for v in triangle.vacancies("g", TODAY + timedelta(days=1))] == ["grid_worker"]
 
 
 def test_a_place_has_room_for_so_many_at_once():
     first, second = member("grid_worker", "a", last="2026-03-10"), member("grid_worker", "b", "2026-02-01")
-    triangle = Triangle(URBAN, [first, second])
+    triangle = Triangle(URBAN, ROOMS[URBAN], [first, second])
     with pytest.raises(FailedPrecondition) as refused:
         triangle.check_room(member("grid_worker", "c", "2026-03-01"))
     assert reason(refused) == "PLACE_FULL"
@@ -198,7 +244,7 @@ def test_a_place_has_room_for_so_many_at_once():
 )
 def test_a_member_is_refused(new: Member, expected: str):
     with pytest.raises(DomainError) as refused:
-        Triangle(URBAN, [member("grid_worker", "a")]).check_room(new)
+        Triangle(URBAN, ROOMS[URBAN], [member("grid_worker", "a")]).check_room(new)
     assert reason(refused) == expected
 
 
@@ -321,10 +367,11 @@ def test_times_may_be_a_little_ahead_and_the_old_says_why():
 
 def test_places_are_the_same_by_point_or_by_words():
     here, near, far = Point(40.752, 107.372), Point(40.7525, 107.372), Point(40.76, 107.372)
-    assert same_place(here, "", near, "别处")
-    assert not same_place(here, "同处", far, "同处")
-    assert same_place(None, "1号楼 东侧", here, "1号楼东侧")
-    assert not same_place(None, "", None, "")
+    assert same_place(here, "", near, "别处", 100)
+    assert not same_place(here, "", near, "别处", 50)
+    assert not same_place(here, "同处", far, "同处", 100)
+    assert same_place(None, "1号楼 东侧", here, "1号楼东侧", 100)
+    assert not same_place(None, "", None, "", 100)
 
 
 def test_every_move_has_a_sentence_in_both_languages():

@@ -9,9 +9,9 @@ from pathlib import Path
 from uuid import UUID
 
 from hetao.grid.v1 import events_pb2
+from kit.config import DATA
 from kit.statutory import Deadlines
 from kit.unit import Unit
-from services.grid.module import DATA
 from services.grid.service.snapshots import snapshots
 from tests.unit.grid.conftest import VILLAGE_GRID, Territory, department
 from tests.world import World

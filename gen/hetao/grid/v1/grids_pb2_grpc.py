@@ -110,7 +110,7 @@ class GridServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def AddGridMember(self, request, context):
-        """Gives somebody a place in the triangle from a day on. Refused where the place is full: one party leader, one linked leader, two full-time workers.
+        """Gives somebody a place in the triangle from a day on. Refused where the place is full (data/rules/grid.toml).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -42,7 +42,7 @@ class GridServiceStub:
     UpdateGrid: _grpc.UnaryUnaryMultiCallable[_grids_pb2.UpdateGridRequest, _grids_pb2.UpdateGridResponse]
     """Changes a grid. Given up (active = false), it keeps its code and takes no reports."""
     AddGridMember: _grpc.UnaryUnaryMultiCallable[_grids_pb2.AddGridMemberRequest, _grids_pb2.AddGridMemberResponse]
-    """Gives somebody a place in the triangle from a day on. Refused where the place is full: one party leader, one linked leader, two full-time workers."""
+    """Gives somebody a place in the triangle from a day on. Refused where the place is full (data/rules/grid.toml)."""
     EndGridMember: _grpc.UnaryUnaryMultiCallable[_grids_pb2.EndGridMemberRequest, _grids_pb2.EndGridMemberResponse]
     """Ends a place in the triangle: the day before was its last."""
     ListGridMembers: _grpc.UnaryUnaryMultiCallable[_grids_pb2.ListGridMembersRequest, _grids_pb2.ListGridMembersResponse]
@@ -64,7 +64,7 @@ class GridServiceAsyncStub(GridServiceStub):
     UpdateGrid: _aio.UnaryUnaryMultiCallable[_grids_pb2.UpdateGridRequest, _grids_pb2.UpdateGridResponse]  # type: ignore[assignment]
     """Changes a grid. Given up (active = false), it keeps its code and takes no reports."""
     AddGridMember: _aio.UnaryUnaryMultiCallable[_grids_pb2.AddGridMemberRequest, _grids_pb2.AddGridMemberResponse]  # type: ignore[assignment]
-    """Gives somebody a place in the triangle from a day on. Refused where the place is full: one party leader, one linked leader, two full-time workers."""
+    """Gives somebody a place in the triangle from a day on. Refused where the place is full (data/rules/grid.toml)."""
     EndGridMember: _aio.UnaryUnaryMultiCallable[_grids_pb2.EndGridMemberRequest, _grids_pb2.EndGridMemberResponse]  # type: ignore[assignment]
     """Ends a place in the triangle: the day before was its last."""
     ListGridMembers: _aio.UnaryUnaryMultiCallable[_grids_pb2.ListGridMembersRequest, _grids_pb2.ListGridMembersResponse]  # type: ignore[assignment]
@@ -113,7 +113,7 @@ class GridServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _grids_pb2.AddGridMemberRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_grids_pb2.AddGridMemberResponse, _abc.Awaitable[_grids_pb2.AddGridMemberResponse]]:
-        """Gives somebody a place in the triangle from a day on. Refused where the place is full: one party leader, one linked leader, two full-time workers."""
+        """Gives somebody a place in the triangle from a day on. Refused where the place is full (data/rules/grid.toml)."""
 
     @_abc_1.abstractmethod
     def EndGridMember(

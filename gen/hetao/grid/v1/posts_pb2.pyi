@@ -576,7 +576,7 @@ class SetDutyRequest(_message.Message):
     from_date: _builtins.str
     """First day."""
     until_date: _builtins.str
-    """Last day, at most 31 days later."""
+    """Last day. How many days later at most: data/rules/grid.toml (31)."""
     request_id: _builtins.str
     """Repeat it to repeat the answer, not the effect."""
     def __init__(

@@ -382,7 +382,7 @@ class CreateLeaveRequest(_message.Message):
     from_date: _builtins.str
     """First day, not before today."""
     until_date: _builtins.str
-    """Last day, at most 366 days later."""
+    """Last day. How many days later at most: data/rules/grid.toml (366)."""
     substitute: _builtins.str
     """Account that stands in: somebody active, whose posts cover the divisions that the absent works in."""
     request_id: _builtins.str
