@@ -22,6 +22,8 @@ from uuid import UUID
 
 import orjson
 
+from kit.errors import StartupError
+
 #: Rows of one block at most: a few milliseconds of hashing, so that the loop stays responsive.
 BLOCK_ROWS: Final = 500
 
@@ -186,35 +188,48 @@ class Finding:
         return f"{self.where}: {self.zh} ({self.en})"
 
 
+#: Findings that a report tells one by one; the others are counted.
+MOST_FINDINGS: Final = 20
+
+#: Bytes of a line at most: a row's texts are short.
+LONGEST_LINE: Final = 1024 * 1024
+
+
 @dataclass(slots=True)
 class Report:
-    """What `verify` found in a file."""
+    """What `verify` found in a file. `findings`: the first of them; `more`: how many others there are."""
 
     rows: int = 0
     blocks: int = 0
     unsealed: int = 0
     heads: list[Head] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    more: int = 0
 
     @property
     def sound(self) -> bool:
         return not self.findings
 
     def found(self, where: str, zh: str, en: str) -> None:
-        self.findings.append(Finding(where, zh, en))
+        if len(self.findings) < MOST_FINDINGS:
+            self.findings.append(Finding(where, zh, en))
+        else:
+            self.more += 1
 
 
 def verify(path: Path, kept: Iterable[Head] = ()) -> Report:
     """Checks an exported file, offline, in one pass and little memory.
 
-    `kept`: heads from earlier exports; without one, a chain cut at its end or rewritten as a whole looks sound.
+    `kept`: heads from earlier exports; without one, a chain cut at its end or rewritten as a whole looks sound. `StartupError` for a file
+    that is no export at all.
     """
     report = Report()
     checks: dict[str, _Chain] = {}
     expected = list(kept)
     current: _Chain | None = None
     with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
+        for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE), b""), 1):
+            entry: Any = None
             try:
                 entry = orjson.loads(line)
                 if "block" in entry:
@@ -231,9 +246,13 @@ def verify(path: Path, kept: Iterable[Head] = ()) -> Report:
                     current.finish(head, int(entry["unsealed"]))
                     current = None
             except (ValueError, KeyError, TypeError, IndexError):
+                if number == 1 and not (isinstance(entry, dict) and entry.keys() & {"block", "row", "head"}):
+                    raise _no_export(path) from None
                 report.found(
                     f"line {number}", "该行无法读取或位置不对", "this line cannot be read or does not belong here"
                 )
+    if not checks and report.sound:
+        raise _no_export(path)
     for check in checks.values():
         if not check.finished:
             report.found(check.name, "文件在此链结束前中断", "the file ends before this chain does")
@@ -242,6 +261,12 @@ def verify(path: Path, kept: Iterable[Head] = ()) -> Report:
         if head.chain not in known:
             report.found(head.chain, "缺少整条链", "the whole chain is missing")
     return report
+
+
+def _no_export(path: Path) -> StartupError:
+    return StartupError(
+        f"{path} 不是审计导出文件，或其第一行已损坏", f"{path} is no export of the audit, or its first line is broken"
+    )
 
 
 class _Chain:

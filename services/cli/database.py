@@ -93,6 +93,8 @@ def verify(file: Path, heads: tuple[str, ...]) -> None:
     report = verify_file(file, kept)
     for finding in report.findings:
         complain(f"{finding.where}：{finding.zh}", f"{finding.where}: {finding.en}")
+    if report.more:
+        complain(f"另有 {report.more} 处问题", f"{report.more} more findings")
     summary = (report.blocks, report.rows, report.unsealed)
     out.print("{} 个区块，{} 行，另有 {} 行尚未封块".format(*summary))
     out.print("{} blocks, {} rows, {} not sealed yet".format(*summary))

@@ -10,10 +10,13 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
+from click.testing import CliRunner
 
 from kit import audit
 from kit.audit import Head, Sealer, leaf, merkle_root, prove, proven
+from kit.errors import StartupError
 from kit.postgres import EmbeddedPostgres
+from services.cli import cli
 
 NOW = datetime(2026, 3, 2, 8, 0, 0, 123456, UTC)
 TABLES = Path(audit.__file__).with_name("migrations") / "0001_kit.sql"
@@ -225,7 +228,8 @@ async def test_a_chain_rewritten_as_a_whole_is_found_by_a_head_that_was_kept(con
     emptied = await exported(connection, tmp_path / "emptied.jsonl")
     assert not audit.verify(emptied, kept).sound
     (tmp_path / "nothing.jsonl").write_text("")
-    assert not audit.verify(tmp_path / "nothing.jsonl", kept).sound
+    with pytest.raises(StartupError):
+        audit.verify(tmp_path / "nothing.jsonl", kept)
 
 
 async def test_a_row_changed_in_the_database_is_found(connect, tmp_path):
@@ -329,3 +333,34 @@ def test_the_trees_are_those_of_the_certificate_transparency_standard():
 def test_a_head_reads_as_it_is_written():
     head = Head("cases", 12, bytes(range(32)))
     assert Head.parse(str(head) + "\n") == head
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\n",
+        b"# Hetao\n\nA platform\n" * 100,
+        b"\0" * 3_000_000,
+        b"{}\n",
+        b"null\n",
+        b'"block"\n',
+        b'{"id": 1}\n' * 50,
+    ],
+)
+def test_a_file_that_is_no_export_is_one_line(tmp_path, content):
+    file = tmp_path / "README.md"
+    file.write_bytes(content)
+    with pytest.raises(StartupError, match="no export") as refused:
+        audit.verify(file)
+    assert "README.md" in refused.value.zh
+
+
+def test_a_thousand_findings_are_told_by_twenty_and_a_number(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"row": []}\n' * 1000)
+    report = audit.verify(file)
+    assert (len(report.findings), report.more, report.sound) == (20, 980, False)
+    said = CliRunner().invoke(cli, ["audit", "verify", str(file)])
+    assert said.exit_code == 1
+    assert len(said.output.splitlines()) <= 2 * 21 + 3
