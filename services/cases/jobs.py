@@ -8,7 +8,7 @@ from uuid import UUID
 from kit.timers import Timer, timer
 from kit.unit import Unit
 from services.cases.service import Cases
-from services.cases.service.chain import CASE_CLOCK, TASK_CLOCK
+from services.cases.service.limits import CASE_CLOCK, TASK_CLOCK
 
 
 def timers(service: Cases) -> Sequence[Timer]:

@@ -33,7 +33,7 @@ def build(runtime: Runtime) -> Parts:
         root = runtime.settings.root_division
         covers = {division: centre for division, centre in covers.items() if division.startswith(root)}
         await store.load_centres(unit, [c for c in centres if c.division.startswith(root)], covers)
-        service.chain.forget_reference()
+        service.chain.centres.forget()
 
     async def snapshots(unit: Unit, after: UUID | None) -> tuple[Sequence[Event], UUID | None]:
         cases = await store.cases_after(unit, after or UUID(int=0), SNAPSHOTS)

@@ -18,7 +18,7 @@ class CentreApi:
     async def ListCentres(self, request: centres_pb2.ListCentresRequest, unit: Unit) -> centres_pb2.ListCentresResponse:
         page = Page.of(unit, request)
         (after,) = page.after or ("",)
-        centres = sorted((await self.chain.centres(unit)).values(), key=lambda centre: centre.division)
+        centres = sorted((await self.chain.centres.all(unit)).values(), key=lambda centre: centre.division)
         wanted = [one for one in centres if one.division > after and one.division.startswith(request.division)]
         rows, token = page.cut(wanted[: page.limit], key=lambda centre: (centre.division,))
         return centres_pb2.ListCentresResponse(centres=[self._centre(unit, row) for row in rows], next_page_token=token)
@@ -26,7 +26,7 @@ class CentreApi:
     async def LocateCentre(
         self, request: centres_pb2.LocateCentreRequest, unit: Unit
     ) -> centres_pb2.LocateCentreResponse:
-        centre = await self.chain.centre_for(unit, request.division)
+        centre = await self.chain.centres.responsible(unit, request.division)
         if centre is None:
             raise InvalidArgument("DIVISION_UNKNOWN", field="division", division=request.division)
         return centres_pb2.LocateCentreResponse(centre=self._centre(unit, centre))

@@ -8,8 +8,9 @@ from hetao.cases.v1 import case_pb2, types_pb2
 from hetao.common.v1 import common_pb2
 from kit.proto import number_of, stamp, text_of
 from services.cases.model import Classification, Party, Task
-from services.cases.service.chain import Chain, ShownDeadline
+from services.cases.service.chain import Chain
 from services.cases.service.intake import NewParty
+from services.cases.service.limits import ShownDeadline
 from services.cases.service.reading import Whole
 
 
@@ -31,7 +32,7 @@ def case(chain: Chain, whole: Whole) -> case_pb2.Case:
         stage_only=not whole.full,
         registered_at=stamp(file.registered_at),
         accepted_at=stamp(file.accepted_at),
-        deadline=deadline(chain.explained(file)) if file.running and file.accepted_at else None,
+        deadline=deadline(chain.limits.explained(file)) if file.running and file.accepted_at else None,
         overdue_since=stamp(file.overdue_since),
         outcome=number_of(types_pb2.Outcome, file.outcome),
         counts_concluded=file.counts_concluded,
@@ -101,7 +102,7 @@ def task(chain: Chain, row: Task, demand: str, result: str) -> case_pb2.Task:
         lead=row.lead,
         state=number_of(types_pb2.TaskState, row.state),
         limit_days=row.limit_amount,
-        deadline=None if row.answered else deadline(chain.explained(row)),
+        deadline=None if row.answered else deadline(chain.limits.explained(row)),
         demand=demand,
         result=result,
         media_ids=row.media_ids,

@@ -12,7 +12,9 @@ from kit.unit import Unit
 from services.cases import model
 from services.cases.model import CaseFile, Task
 from services.cases.service import telling
-from services.cases.service.chain import Chain, day, step
+from services.cases.service.chain import Chain
+from services.cases.service.limits import CASE_CLOCK, TASK_CLOCK
+from services.cases.service.steps import day, step
 from services.cases.store import cases as store
 
 
@@ -23,11 +25,11 @@ class Clocks:
     async def case(self, unit: Unit, case_id: UUID) -> None:
         """Before acceptance: the decision on it is waited for. After: the conclusion."""
         case = await store.CASES.get(unit, case_id)
-        moment = self.chain.next_moment(case)
+        moment = self.chain.limits.next_moment(case)
         if not case.running or moment is None:
             return
         if moment > unit.now:
-            unit.schedule("cases.case", case.id, at=moment)
+            unit.schedule(CASE_CLOCK, case.id, at=moment)
             return
         told = case.tell(case.told + 1, unit.now)
         late = told.told == model.SUPERIOR
@@ -49,11 +51,11 @@ class Clocks:
             return
         case = await store.CASES.get(unit, case_id)
         task = await store.TASKS.get(unit, task_id)
-        moment = self.chain.next_moment(task)
+        moment = self.chain.limits.next_moment(task)
         if task.answered or moment is None:
             return
         if moment > unit.now:
-            unit.schedule("cases.task", task.id, at=moment)
+            unit.schedule(TASK_CLOCK, task.id, at=moment)
             return
         told = await store.TASKS.save(unit, task.tell(task.told + 1))
         template, to = {
@@ -69,5 +71,5 @@ class Clocks:
 
     def _next(self, unit: Unit, row: CaseFile | Task) -> None:
         """The next step's timer, if there is one. The present one goes by itself when it has fired."""
-        if self.chain.next_moment(row) is not None:
-            self.chain.set_clock(unit, row)
+        if self.chain.limits.next_moment(row) is not None:
+            self.chain.limits.set_clock(unit, row)

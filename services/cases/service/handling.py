@@ -13,7 +13,10 @@ from kit.unit import Unit
 from services.cases import model
 from services.cases.model import Assignment, CaseFile, Party, Task
 from services.cases.service import telling
-from services.cases.service.chain import CASE_CLOCK, TASK_CLOCK, Chain, both, day, step
+from services.cases.service.chain import Chain
+from services.cases.service.limits import CASE_CLOCK, TASK_CLOCK
+from services.cases.service.sealed import seal_note
+from services.cases.service.steps import both, day, step
 from services.cases.store import cases as store
 from services.cases.store.cases import Folder, Step
 
@@ -43,14 +46,14 @@ class Handling:
             facts = {"department": task.department_name, **part, "days": task.limit_amount, "due": day(task.due_at)}
             steps.append(step("dispatch to desk" if task.desk else "dispatch", facts, told_parties=True))
             if not task.desk:
-                self.chain.set_clock(unit, task)
+                self.chain.limits.set_clock(unit, task)
                 unit.emit(self._tell(case, task, "cases.dispatched", "duty-officer"))
         case = await self.chain.save(unit, case, "dispatch", *steps)
         return replace(found, case=case, tasks=[*present, *tasks])
 
     async def _names(self, unit: Unit, case: CaseFile, assignments: Sequence[Assignment]) -> list[str]:
         """The names of departments and desks, in order. InvalidArgument for what the grid or the centre does not have."""
-        centre = (await self.chain.centres(unit))[case.centre]
+        centre = (await self.chain.centres.all(unit))[case.centre]
         wanted = [one.department for one in assignments if one.department]
         departments = await store.departments(unit, wanted) if wanted else {}
         names = []
@@ -70,7 +73,6 @@ class Handling:
 
     def _task(self, unit: Unit, case: CaseFile, one: Assignment, name: str, nth: int) -> Task:
         task_id = uuid7(int(unit.now.timestamp() * 1000) + nth)
-        limit = self.chain.limit("cases.task", unit.now, one.limit_days)
         task = Task(
             id=task_id,
             case_id=case.id,
@@ -81,11 +83,7 @@ class Handling:
             lead=one.lead,
             state=model.DISPATCHED,
             dispatched_at=unit.now,
-            limit_rule=limit.rule,
-            limit_version=limit.version,
-            limit_amount=limit.amount,
-            limit_from=limit.start,
-            due_at=limit.due_at,
+            **self.chain.limits.new("cases.task", unit.now, one.limit_days).columns(),
             demand=unit.seal("cases.task", task_id, one.demand) if one.demand else None,
         )
         return task.sign_in(unit.principal.account, unit.now).start() if one.desk else task
@@ -133,7 +131,7 @@ class Handling:
         case = found.case.approve()
         accepted = [task.accept(unit.now) for task in found.tasks if task.state == model.RESULT_SUBMITTED]
         tasks = await self._save_tasks(unit, found.tasks, accepted)
-        said = step("approve", note=self.chain.seal_note(unit, case.id, note))
+        said = step("approve", note=seal_note(unit, case.id, note))
         return replace(found, case=await self.chain.save(unit, case, "review", said), tasks=tasks)
 
     async def send_back(self, unit: Unit, case_id: UUID, task_ids: Sequence[UUID], note: str, etag: str) -> Folder:
@@ -148,18 +146,18 @@ class Handling:
         for n, task_id in enumerate(wanted):
             if task_id not in tasks:
                 raise InvalidArgument("TASK_UNKNOWN", field=f"task_ids[{n}]")
-            task = tasks[task_id].send_back(self.chain.limit("cases.rework", unit.now))
+            task = tasks[task_id].send_back(self.chain.limits.new("cases.rework", unit.now))
             sent_back.append(task)
             self._rework(unit, case, task)
             facts = {"department": task.department_name, "due": day(task.due_at)}
-            steps.append(step("send back", facts, note=self.chain.seal_note(unit, case.id, note)))
+            steps.append(step("send back", facts, note=seal_note(unit, case.id, note)))
         all_tasks = await self._save_tasks(unit, found.tasks, sent_back)
         return replace(found, case=await self.chain.save(unit, case, "send back", *steps), tasks=all_tasks)
 
     def _rework(self, unit: Unit, case: CaseFile, task: Task) -> None:
         """A department is told and its clock runs anew."""
         if not task.desk:
-            self.chain.set_clock(unit, task)
+            self.chain.limits.set_clock(unit, task)
             unit.emit(self._tell(case, task, "cases.rework", "duty-officer"))
 
     async def _save_tasks(self, unit: Unit, tasks: Sequence[Task], changed: Sequence[Task]) -> list[Task]:
@@ -175,7 +173,7 @@ class Handling:
         before, parties = found.case, found.parties
         kind = self.chain.words.kinds.get(before.kind, unit.today)
         word = self.chain.words.outcomes.get(outcome, unit.today, field="outcome")
-        sealed = self.chain.seal_note(unit, before.id, note)
+        sealed = seal_note(unit, before.id, note)
         case = before.conclude(word, sealed, unit.now, kind, found.tasks, len(parties))
         ended = [task.conclude(unit.now) for task in found.tasks if task.desk and task.state != model.ACCEPTED]
         tasks = await self._save_tasks(unit, found.tasks, ended)
@@ -229,11 +227,11 @@ class Handling:
         facts = self.chain.named("role", party.role)
         if contacted:
             facts |= self.chain.named("solved", solved) | self.chain.named("satisfaction", satisfaction or "not_said")
-        return step("asked" if contacted else "not reached", facts, note=self.chain.seal_note(unit, case.id, note))
+        return step("asked" if contacted else "not reached", facts, note=seal_note(unit, case.id, note))
 
     async def _reopen(self, unit: Unit, found: Folder, steps: list[Step]) -> Folder:
         """Under the shorter limit; the lead works on, and every party will be asked again."""
-        limit = self.chain.limit("cases.reopened", unit.now)
+        limit = self.chain.limits.new("cases.reopened", unit.now)
         case = found.case.reopen(unit.now, limit)
         parties = [
             await store.PARTIES.save(unit, party.ask_again()) if party.asked_at else party for party in found.parties
@@ -242,7 +240,7 @@ class Handling:
         for task in reworked:
             self._rework(unit, case, task)
         tasks = await self._save_tasks(unit, found.tasks, reworked)
-        self.chain.set_clock(unit, case)
+        self.chain.limits.set_clock(unit, case)
         steps.append(step("reopen", {"due": day(limit.due_at)}, told_parties=True))
         to = [(case.centre, "dispatcher")]
         unit.emit(telling.notice("cases.reopened", case, case.id, case.round, to, due=day(limit.due_at)))

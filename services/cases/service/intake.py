@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import asyncpg
@@ -21,7 +21,10 @@ from kit.unit import Unit
 from services.cases import model
 from services.cases.model import CaseFile, Centre, Classification, Party
 from services.cases.service import telling
-from services.cases.service.chain import CASE_CLOCK, Chain, both, day, days_before, step
+from services.cases.service.chain import Chain
+from services.cases.service.limits import CASE_CLOCK
+from services.cases.service.sealed import seal_content, seal_note
+from services.cases.service.steps import both, day, step
 from services.cases.store import cases as store
 from services.cases.store.cases import Folder, Step
 
@@ -96,13 +99,13 @@ class Intake:
             case = self._accepted(case, unit.now, steps)
         parties, pins = self._parties(unit, case.id, new.parties, [])
         pairs = self._pairs(unit, new.parties)
-        since = days_before(unit.now, words.parameters(unit.today).duplicate_days)
+        since = unit.now - timedelta(days=words.parameters(unit.today).duplicate_days)
         duplicates = await store.duplicates(unit, case, pairs, since) if pairs else []
         await store.CASES.add(unit, case)
         await store.PARTIES.add_all(unit, parties)
         store.add_pairs(unit, case.id, pairs)
         store.add_steps(unit, case.id, steps)
-        self.chain.set_clock(unit, case)
+        self.chain.limits.set_clock(unit, case)
         unit.emit(telling.case_changed(case, "accept" if new.accept else "register", self.chain.runtime.epoch))
         return Registered(Folder(case, (), parties), pins, duplicates)
 
@@ -118,7 +121,9 @@ class Intake:
         history: Sequence[Step],
     ) -> CaseFile:
         """The case of a grid's hand-over: once, at the centre that it was handed to. The report's history opens its timeline."""
-        found = (await self.chain.centres(unit)).get(centre) or await self.chain.centre_for(unit, new.division)
+        found = (await self.chain.centres.all(unit)).get(centre) or await self.chain.centres.responsible(
+            unit, new.division
+        )
         if found is None:
             raise InvalidArgument("DIVISION_UNKNOWN", field="division", division=new.division)
         case = await self._case(unit, new, found, handover_id=handover_id, report_id=report_id, reporter=reporter)
@@ -126,7 +131,7 @@ class Intake:
         case = self._classified(unit, case, new.classification, steps)
         await store.CASES.add(unit, case)
         store.add_steps(unit, case.id, steps)
-        self.chain.set_clock(unit, case)
+        self.chain.limits.set_clock(unit, case)
         unit.emit(
             telling.case_changed(case, "register", self.chain.runtime.epoch),
             telling.notice(
@@ -158,7 +163,7 @@ class Intake:
         found = await self.chain.own(unit, case_id, etag)
         steps: list[Step] = []
         case = self._accepted(self._classified(unit, found.case, classification, steps), unit.now, steps)
-        self.chain.set_clock(unit, case)
+        self.chain.limits.set_clock(unit, case)
         self._answer(unit, case, events_pb2.HANDOVER_ANSWER_ACCEPTED)
         return replace(found, case=await self.chain.save(unit, case, "accept", *steps))
 
@@ -176,7 +181,7 @@ class Intake:
         case = found.case.transfer(number, unit.now)
         unit.cancel(CASE_CLOCK, case.id)
         self._answer(unit, case, events_pb2.HANDOVER_ANSWER_TRANSFERRED, number)
-        said = step("transfer", {"number": number}, told_parties=True, note=self.chain.seal_note(unit, case.id, note))
+        said = step("transfer", {"number": number}, told_parties=True, note=seal_note(unit, case.id, note))
         return replace(found, case=await self.chain.save(unit, case, "transfer", said))
 
     async def classify(self, unit: Unit, case_id: UUID, said: Classification, etag: str) -> Folder:
@@ -186,20 +191,20 @@ class Intake:
         case = self._classified(unit, found.case, said, steps)
         if case.accepted_at and not case.reopened_count:
             kind = self.chain.words.kinds.get(case.kind, unit.today)
-            limit = self.chain.limit(kind.rule(case.complexity), case.accepted_at)
+            limit = self.chain.limits.new(kind.rule(case.complexity), case.accepted_at)
             if limit.rule != case.limit_rule:
                 case = case.relimited(limit)
-                self.chain.set_clock(unit, case)
+                self.chain.limits.set_clock(unit, case)
         return replace(found, case=await self.chain.save(unit, case, "classify", *steps))
 
     # -- inside -----------------------------------------------------------------------------------------------------------
 
     async def _centre(self, unit: Unit, division: str) -> Centre:
         """The caller's own centre where its area holds the division, otherwise the one that the coverage table names."""
-        responsible = await self.chain.centre_for(unit, division)
+        responsible = await self.chain.centres.responsible(unit, division)
         if responsible is None:
             raise InvalidArgument("DIVISION_UNKNOWN", field="division", division=division)
-        own = (await self.chain.centres(unit)).get(unit.principal.department)
+        own = (await self.chain.centres.all(unit)).get(unit.principal.department)
         return own if own and division.startswith(own.division) else responsible
 
     async def _case(
@@ -214,10 +219,9 @@ class Intake:
         case_id = uuid7(int(unit.now.timestamp() * 1000))
         county, township = new.division[:6], new.division[:9] if len(new.division) > 6 else ""
         content = {"title": new.title, "description": new.description, "place": new.place}
-        limit = self.chain.limit("cases.accept", unit.now)
         return CaseFile(
             id=case_id,
-            code=model.case_code(county, unit.today, await self.chain.number(unit)),
+            code=await self.chain.codes.new(unit, county),
             kind=new.kind,
             source=new.source,
             state=model.REGISTERED,
@@ -226,14 +230,10 @@ class Intake:
             township=township,
             community=new.division if len(new.division) == 12 else "",
             centre=centre.id,
-            content=self.chain.seal_content(unit, case_id, content),
+            content=seal_content(unit, case_id, content),
             registered_by=unit.principal.account if handover_id is None else "",
             registered_at=unit.now,
-            limit_rule=limit.rule,
-            limit_version=limit.version,
-            limit_amount=limit.amount,
-            limit_from=limit.start,
-            due_at=limit.due_at,
+            **self.chain.limits.new("cases.accept", unit.now).columns(),
             media_ids=list(new.media_ids),
             occurred_at=new.occurred_at,
             handover_id=handover_id,
@@ -261,7 +261,7 @@ class Intake:
 
     def _accepted(self, case: CaseFile, at: datetime, steps: list[Step]) -> CaseFile:
         kind = self.chain.words.kinds.get(case.kind, business_date(at))
-        limit = self.chain.limit(kind.rule(case.complexity), at)
+        limit = self.chain.limits.new(kind.rule(case.complexity), at)
         steps.append(step("accept", {"due": day(limit.due_at)}, told_parties=True))
         return case.accept(at, limit)
 

@@ -13,9 +13,10 @@ from kit.errors import PermissionDenied, Refused, ResourceExhausted
 from kit.unit import Unit
 from services.cases import model
 from services.cases.model import CaseFile, Party
-from services.cases.service.chain import Chain, day
+from services.cases.service.chain import Chain
 from services.cases.service.intake import pin_text
 from services.cases.service.reading import Reading, masked
+from services.cases.service.steps import day
 from services.cases.store import cases as store
 from services.cases.store.cases import Folder
 
@@ -84,6 +85,6 @@ class ProgressLookup:
             f"progress.{case.state}", {"due": day(case.due_at), "channel": case.channel, "number": case.transferred_to}
         )
         identity = orjson.loads(unit.open("cases.party", party.id, party.identity))
-        centre = (await self.chain.centres(unit))[case.centre]
+        centre = (await self.chain.centres.all(unit))[case.centre]
         departments = [task.department_name for task in found.tasks]
         return Progress(case, party, masked(party, identity)["name"], centre.name, departments, stage, steps)

@@ -17,7 +17,9 @@ from kit.masking import mask_id_number, mask_name, mask_phone
 from kit.paging import FIRST_ID, FIRST_MOMENT, LAST_ID, Page
 from kit.unit import Unit
 from services.cases.model import CaseFile, Centre, Party, Task
-from services.cases.service.chain import Chain, step
+from services.cases.service.chain import Chain
+from services.cases.service.sealed import open_content, open_note
+from services.cases.service.steps import step
 from services.cases.store import cases as store
 from services.cases.store.cases import FULL, Disclosure, Folder, Scope, view
 
@@ -64,10 +66,10 @@ class Reading:
             return await self.alone(unit, case)
         return Whole(
             case,
-            (await self.chain.centres(unit))[case.centre],
+            (await self.chain.centres.all(unit))[case.centre],
             True,
-            self.chain.open_content(unit, case),
-            self.chain.open_note(unit, case.id, case.outcome_note),
+            open_content(unit, case),
+            open_note(unit, case.id, case.outcome_note),
             [(party, masked(party, self.identity(unit, party))) for party in found.parties],
             [self.opened(unit, task) for task in found.tasks],
         )
@@ -75,14 +77,14 @@ class Reading:
     async def alone(self, unit: Unit, case: CaseFile) -> Whole:
         """The case without its parts, as lists show it."""
         full = view(unit.principal, case) == FULL
-        centre = (await self.chain.centres(unit))[case.centre]
-        return Whole(case, centre, full, self.chain.open_content(unit, case) if full else {}, "", (), ())
+        centre = (await self.chain.centres.all(unit))[case.centre]
+        return Whole(case, centre, full, open_content(unit, case) if full else {}, "", (), ())
 
     async def page(
         self, unit: Unit, request: Any, state: str, kind: str, division: str, centre: str
     ) -> tuple[list[Whole], str]:
         """A page of cases and the token of the next."""
-        named = (await self.chain.centres(unit)).get(centre)
+        named = (await self.chain.centres.all(unit)).get(centre)
         if centre and named is None:
             raise NotFound("NOT_FOUND", field="centre", resource="centre")
         scope = list_scope(unit.principal, division, named)
@@ -139,7 +141,7 @@ class Reading:
 
     def entry(self, unit: Unit, case_id: UUID, row: Any) -> Entry:
         zh, en = self.sentence(row["what"], row["params"])
-        return Entry(row["at"], row["what"], zh, en, row["actor"], self.chain.open_note(unit, case_id, row["note"]))
+        return Entry(row["at"], row["what"], zh, en, row["actor"], open_note(unit, case_id, row["note"]))
 
     def sentence(self, what: str, params: str) -> tuple[str, str]:
         """A step as people read it, Chinese and English. What the grid did before comes as a sentence of its own."""

@@ -127,8 +127,12 @@ async def case_id_of_task(unit: Unit, task_id: UUID) -> UUID | None:
     return found
 
 
+#: As many as the sequence goes on by.
+NUMBERS_AT_ONCE = 50
+
+
 async def next_numbers(unit: Unit) -> int:
-    """The first of fifty numbers that nobody else gets."""
+    """The first of so many numbers that nobody else gets."""
     first: int = (await unit.peek("select nextval('case_number')"))[0][0]
     return first
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hetao.cases.v1 import case_pb2, handling_pb2, types_pb2
 from tests.unit.cases.conftest import JUSTICE, LABOUR, CentreAtWork
 from tests.world import refused
@@ -152,3 +154,13 @@ async def test_classifying_again_gives_the_limit_that_belongs_to_it(centre: Cent
     case = (await centre.cases("dispatcher-2").ClassifyCase(request)).case
     assert case.classification.category == "10"
     assert case.deadline.due_at.ToDatetime() > general
+
+
+async def test_a_code_does_not_tell_the_next(centre: CentreAtWork) -> None:
+    """A code is locked by wrong PINs: who can name the others of the day could lock their parties out."""
+    codes = [(await centre.create(parties=[])).case.code for _ in range(60)]  # more than one block of the sequence
+    numbers = [int(code.split("-")[2]) for code in codes]
+    assert len(set(numbers)) == 60
+    assert all(code.startswith("150826-260302-") for code in codes)
+    near = sum(abs(after - before) < 1000 for before, after in pairwise(numbers))
+    assert near < 5
