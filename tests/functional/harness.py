@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -183,9 +183,11 @@ class Hetao:
         """Whatever still runs of it ends, and its folder goes."""
         self.http.close()
         self.kill()
-        for orphan in leftovers(self.folder / "data" / "postgres"):
-            orphan.kill()
-            psutil.wait_procs([orphan], 10)
+        orphans = leftovers(self.folder / "data" / "postgres")
+        for orphan in orphans:
+            with suppress(psutil.NoSuchProcess):  # the others follow the first
+                orphan.kill()
+        psutil.wait_procs(orphans, 10)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def command(self, *words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
