@@ -85,6 +85,13 @@ class Aborted(DomainError):
     code = grpc.StatusCode.ABORTED
 
 
+class Stale(Aborted):
+    """A row is no longer the one that the unit read. `kit` does the unit again, patiently, before anybody hears of it."""
+
+    def __init__(self) -> None:
+        super().__init__("ETAG_STALE", present="")
+
+
 class PermissionDenied(DomainError):
     code = grpc.StatusCode.PERMISSION_DENIED
 

@@ -73,7 +73,10 @@ class Gathered:
             self.rows = {}
 
     def statement(self) -> tuple[str, list[Any]]:
-        """All but the runs in one, with its arguments; ("", []) for nothing. It gives the number of required changes that found their row."""
+        """All but the runs in one, with its arguments; ("", []) for nothing.
+
+        Where a required change does not find its row it fails, by a division by zero, and writes nothing: it may be a transaction by itself.
+        """
         if not (self.rows or self.changes):
             return "", []
         shape = tuple((into, len(rows)) for into, rows in self.rows.items())
@@ -85,9 +88,9 @@ class Gathered:
 
 @lru_cache(maxsize=1024)
 def _together(inserts: tuple[tuple[Insert, int], ...], changes: tuple[str, ...], required: int) -> str:
-    found = " + ".join(f"(select count(*) from w{len(inserts) + n})" for n in range(required)) or "0"
     parts = ", ".join(f"w{n} as ({part})" for n, part in enumerate(_parts(inserts, changes, required)))
-    return f"with {parts} select {found}"
+    found = " + ".join(f"(select count(*) from w{len(inserts) + n})" for n in range(required))
+    return f"with {parts} select 1" + (f" / (({found}) = {required})::int" if required else "")
 
 
 def _parts(inserts: tuple[tuple[Insert, int], ...], changes: tuple[str, ...], required: int) -> Iterator[str]:

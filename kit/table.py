@@ -6,12 +6,10 @@ else about SQL stands in the stores, as SQL.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields, replace
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 from uuid import UUID
-
-import asyncpg
 
 from kit.errors import NotFound
 from kit.gathered import Insert
@@ -46,7 +44,7 @@ class Table(Generic[R]):
         self._insert = Insert(name, self.columns)
         self._updates: dict[tuple[str, ...], str] = {}
 
-    def load(self, unit: Unit, row: asyncpg.Record) -> R:
+    def load(self, unit: Unit, row: Iterable[Any]) -> R:
         """A row read by a statement that lists `columns`."""
         loaded = self._of(*row)
         if unit.writes:

@@ -20,7 +20,7 @@ import asyncpg
 import orjson
 
 from kit.clock import business_date
-from kit.errors import Aborted, Refused, Unavailable
+from kit.errors import Aborted, Refused, Stale, Unavailable
 from kit.events import Envelope, Event
 from kit.gathered import Gathered, Insert
 from kit.identity import Principal
@@ -88,6 +88,7 @@ class Unit:
     today       its calendar day where the work is done
     principal   who works
     writes      whether rows are read for a change; `lock` is the clause that says so
+    patient     somebody else was faster at the first try: now what is read for a change is locked
     envelope    the event that is being heard, if it is one
     """
 
@@ -107,6 +108,7 @@ class Unit:
         self.envelope, self.traceparent, self.deadline = envelope, traceparent, deadline
         self.now: datetime = runtime.clock.now()
         self.lock = "for no key update" if writes else ""
+        self.patient = False
         self.on_behalf = ""
         self.purpose = ""
         self._pool = runtime.background_pool if background else runtime.pool
@@ -115,6 +117,7 @@ class Unit:
         self._begun = False
         self._batch = Gathered()
         self._waiting: set[tuple[str, UUID]] = set()
+        self._unlocked: set[tuple[str, UUID]] = set()
         self._events: list[tuple[Event, bool, str]] = []
         self._changes: list[tuple[str, UUID, int, str, str, bytes | None, bytes, str, str]] = []
         self._scheduled: dict[tuple[str, str], datetime] = {}
@@ -202,18 +205,26 @@ class Unit:
         if (table, row_id) in self._waiting:
             await self.connection()
         self._waiting.add((table, row_id))
+        self._unlocked.discard((table, row_id))
+
+    def unlocked(self, table: str, row_id: UUID) -> None:
+        """Said of a row that was read for a change without locking it: the unit must save it, or it could not tell that somebody else did."""
+        self._unlocked.add((table, row_id))
 
     async def _send(self) -> None:
         """Writes what was gathered; in a transaction if one statement is not all."""
         gathered, self._batch = self._batch, Gathered()
         self._waiting.clear()
         gathered.spread()
-        if not self._begun and (gathered.required or gathered.runs):
+        if gathered.runs and not self._begun:
             await self._begin()
         connection = await self._connected()
         sql, args = gathered.statement()
-        if sql and await connection.fetchval(sql, *args) != gathered.required:
-            raise Aborted("ETAG_STALE", present="")
+        if sql:
+            try:
+                await connection.fetchval(sql, *args)
+            except asyncpg.DivisionByZeroError:
+                raise Stale from None
         for sql, rows in gathered.runs:
             await connection.executemany(sql, rows)
 
@@ -322,6 +333,8 @@ class Unit:
         """
         if self.remaining() == 0.0:  # a unit that waited for nothing has not been told yet
             raise TimeoutError
+        if self._unlocked and self.gathered:
+            raise RuntimeError(f"{self.action} writes beside {self._unlocked}, which it has neither locked nor saved")
         self._gather_own(reply)
         self._ending = asyncio.create_task(self._commit())
         await asyncio.shield(self._ending)
@@ -371,12 +384,14 @@ async def run(
     work: Callable[[Unit], Awaitable[T]],
     reply: Callable[[T], tuple[str, str, bytes, bytes]] | None = None,
 ) -> T:
-    """Runs the work in a unit of its own and commits it; does it again, twice at most, after a deadlock or a stale cached plan.
+    """Runs the work in a unit of its own and commits it; does it again, twice at most, after a deadlock, a stale cached plan or a row that was
+    changed meanwhile.
 
     `reply` makes the row that is stored beside the work, so that a repeat can be answered.
     """
     for attempt in (1, 2, 3):
         unit = open_unit()
+        unit.patient = attempt > 1
         try:
             try:
                 result = await work(unit)
@@ -389,7 +404,7 @@ async def run(
             elif unit.gathered:
                 raise RuntimeError(f"{unit.action} reads, but gathered something to write")
             return result
-        except RETRIED:
+        except (*RETRIED, Stale):
             if attempt == 3:
                 raise
         except asyncpg.InterfaceError as error:

@@ -115,7 +115,7 @@ class Reading:
 
     async def reveal(self, unit: Unit, case_id: UUID, party_id: UUID, reason: str) -> tuple[Party, dict[str, str]]:
         """A party unmasked, for the responsible centre and the departments that work on the case. The reason stands in the audit."""
-        found = await store.folder(unit, case_id)
+        found = await store.folder_locked(unit, case_id)
         case = found.case
         if set(unit.principal.departments).isdisjoint((case.centre, *case.departments)):
             raise PermissionDenied("CENTRE_NOT_RESPONSIBLE")

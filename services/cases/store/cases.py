@@ -98,23 +98,35 @@ OPEN_TASKS = f"state in ('{model.DISPATCHED}', '{model.SIGNED_IN}', '{model.HAND
 
 
 async def folder(unit: Unit, case_id: UUID) -> Folder:
-    """The case and its parts for a change: the case is locked first, so that its parts are read as they are under the lock."""
+    """The case and its parts for a change; whoever asks saves the case.
+
+    At the first try it is one round trip that locks nothing. If the case is changed meanwhile, the unit is done again, and now the case is
+    locked first, so that its parts are read as they are under the lock.
+    """
+    if not unit.patient:
+        found = await folder_seen(unit, str(case_id))
+        unit.unlocked(CASES.name, case_id)
+        return found
+    return await folder_locked(unit, case_id)
+
+
+async def folder_locked(unit: Unit, case_id: UUID) -> Folder:
     case = await CASES.get(unit, case_id)
     (row,) = await unit.fetch(f"select {PARTS.format('$1')}", case_id)
     return _folder(unit, case, row)
 
 
 async def folder_seen(unit: Unit, id_or_code: str) -> Folder:
-    """The case, by its id or its code, and its parts for reading, in one round trip; NotFound."""
+    """The case, by its id or its code, and its parts as they are now, in one round trip; NotFound."""
     by_id = len(id_or_code) == 36
-    row = await unit.fetchrow(
+    rows = await unit.peek(
         f"select {PARTS.format('case_file.id')}, {CASES.columns} from case_file where {'id' if by_id else 'code'} = $1",
         UUID(id_or_code) if by_id else id_or_code,
     )
-    case = CaseFile(*tuple(row)[2:]) if row else None
+    case = CASES.load(unit, tuple(rows[0])[2:]) if rows else None
     if case is None or view(unit.principal, case) == NOTHING:
         raise NotFound("NOT_FOUND", resource="case_file")
-    return _folder(unit, case, row)
+    return _folder(unit, case, rows[0])
 
 
 def _folder(unit: Unit, case: CaseFile, row: Any) -> Folder:
