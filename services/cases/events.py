@@ -18,7 +18,7 @@ from kit.proto import moment, text_of
 from kit.unit import Unit
 from services.cases.model import Classification
 from services.cases.service import Cases
-from services.cases.service.intake import NewCase
+from services.cases.service.intake import Handover, NewCase
 from services.cases.store import cases as store
 from services.cases.store import figures
 from services.cases.store.cases import Department, Step
@@ -56,14 +56,16 @@ def handlers(service: Cases) -> Sequence[Handler]:
                 if known and kind == "dispute"
                 else Classification(),
             ),
-            centre=event.centre,
-            handover_id=handover_id,
-            report_id=UUID(event.report_id),
-            reporter=event.reporter,
-            history=[
-                Step("grid", {"zh": one.sentence.zh, "en": one.sentence.en}, at=moment(one.at), actor=one.account)
-                for one in event.history
-            ],
+            Handover(
+                id=handover_id,
+                report_id=UUID(event.report_id),
+                centre=event.centre,
+                reporter=event.reporter,
+                history=[
+                    Step("grid", {"zh": one.sentence.zh, "en": one.sentence.en}, at=moment(one.at), actor=one.account)
+                    for one in event.history
+                ],
+            ),
         )
 
     @projects(grid_pb.DepartmentChanged)

@@ -70,6 +70,8 @@ class Parameters:
     remind_left: float
     director_after: int
     duplicate_days: int
+    most_duplicates: int
+    most_parties: int
     follow_up_tries: int
     pin_tries: int
     pin_locks: tuple[int, ...]

@@ -46,12 +46,12 @@ class CaseApi:
         ]
         duplicates = [
             case_pb2.Duplicate(
-                case_id=str(row["id"]),
-                code=row["code"],
-                state=number_of(types_pb2.CaseState, row["state"]),
-                registered_at=stamp(row["registered_at"]),
+                case_id=str(one.id),
+                code=one.code,
+                state=number_of(types_pb2.CaseState, one.state),
+                registered_at=stamp(one.registered_at),
             )
-            for row in registered.duplicates
+            for one in registered.duplicates
         ]
         return intake_pb2.CreateCaseResponse(
             case=convert.case(self.chain, whole), receipts=receipts, duplicates=duplicates

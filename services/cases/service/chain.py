@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID
 
+from kit.blobs import Blobs
 from kit.config import DATA
 from kit.errors import NotFound, PermissionDenied
 from kit.module import Runtime
@@ -21,10 +23,15 @@ from services.cases.words import Words
 class Chain:
     def __init__(self, runtime: Runtime):
         self.runtime = runtime
+        self.blobs = Blobs.open(runtime.settings.media_url, pixel_limit=runtime.settings.media.pixel_limit)
         self.words = Words(DATA)
         self.limits = Limits(runtime.deadlines, self.words)
         self.centres = Centres()
         self.codes = Codes(runtime.keys)
+
+    async def require_photos(self, media_ids: Sequence[str]) -> None:
+        """InvalidArgument(PHOTO_UNKNOWN). Before the unit's first statement: a connection must not wait for the media store."""
+        await self.blobs.require_photos((f"media_ids[{n}]", media_id) for n, media_id in enumerate(media_ids))
 
     async def own(self, unit: Unit, case_id: UUID, etag: str) -> Folder:
         """The case for a change by the responsible centre. PermissionDenied(CENTRE_NOT_RESPONSIBLE) for others who see it."""

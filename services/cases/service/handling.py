@@ -107,7 +107,8 @@ class Handling:
     async def submit(
         self, unit: Unit, case_id: UUID, task_id: UUID, result: str, media_ids: Sequence[str], etag: str
     ) -> Task:
-        """The department answers; when all have, the result goes to the centre."""
+        """The department answers; when all have, the result goes to the centre. InvalidArgument(PHOTO_UNKNOWN)."""
+        await self.chain.require_photos(media_ids)
         found, task = await self.chain.task_for_work(unit, case_id, task_id, etag)
         case, tasks = found.case, found.tasks
         sealed = unit.seal("cases.task", task.id, result)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-import asyncpg
 import orjson
 
 from hetao.cases.v1 import events_pb2
@@ -42,6 +41,17 @@ class NewParty:
 
 
 @dataclass(frozen=True, slots=True)
+class Handover:
+    """The grid's hand-over that a case comes from. `centre`: whom it was handed to; `reporter`: account of the worker whose report it was."""
+
+    id: UUID
+    report_id: UUID
+    centre: str
+    reporter: str
+    history: Sequence[Step]
+
+
+@dataclass(frozen=True, slots=True)
 class NewCase:
     """A matter as it was given."""
 
@@ -60,11 +70,11 @@ class NewCase:
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """What came of a registration. `pins`: in the order of the parties. `duplicates`: id, code, state, registered_at."""
+    """What came of a registration. `pins`: in the order of the parties. `duplicates`: perhaps the same quarrel, the newest first."""
 
     folder: Folder
     pins: Sequence[str]
-    duplicates: Sequence[asyncpg.Record]
+    duplicates: Sequence[CaseFile] = ()
 
 
 class Intake:
@@ -72,35 +82,43 @@ class Intake:
         self.chain = chain
 
     async def create(self, unit: Unit, new: NewCase) -> Registered:
-        """InvalidArgument for a division that does not exist, an unknown category, a time in the future, a wrong number of a party."""
-        words = self.chain.words
-        centre = await self._centre(unit, new.division)
-        if not unit.principal.covers(new.division):
-            raise PermissionDenied("DIVISION_FOREIGN", field="division", division=new.division)
+        """InvalidArgument for a division that does not exist, an unknown photo or category, a time in the future, a wrong number of a party."""
         if new.accept and not unit.principal.may("cases.cases.accept"):
             raise PermissionDenied("PERMISSION_MISSING", permission="cases.cases.accept")
         if new.occurred_at and new.occurred_at > unit.now + CLOCK_SKEW:
             raise InvalidArgument("TIME_IN_FUTURE", field="occurred_at")
-        case = await self._case(unit, new, centre)
-        kind = words.kinds.get(new.kind, unit.today, field="kind")
-        steps = [
-            step(
-                "register",
-                {
-                    "centre": centre.name,
-                    **both("kind", kind),
-                    **self.chain.named("source", new.source),
-                },
-                told_parties=True,
-            )
-        ]
+        await self.chain.require_photos(new.media_ids)
+        responsible = await self._responsible(unit, new.division)
+        if not unit.principal.covers(new.division):
+            raise PermissionDenied("DIVISION_FOREIGN", field="division", division=new.division)
+        # The caller's own centre where its area holds the division.
+        own = (await self.chain.centres.all(unit)).get(unit.principal.department)
+        centre = own if own and new.division.startswith(own.division) else responsible
+        kind = self.chain.words.kinds.get(new.kind, unit.today, field="kind")
+        facts = {"centre": centre.name, **both("kind", kind), **self.chain.named("source", new.source)}
+        return await self._register(unit, new, centre, [step("register", facts, told_parties=True)])
+
+    async def from_handover(self, unit: Unit, new: NewCase, handover: Handover) -> CaseFile:
+        """The case of a grid's hand-over: once, at the centre that it was handed to. The report's history opens its timeline."""
+        centre = (await self.chain.centres.all(unit)).get(handover.centre)
+        centre = centre or await self._responsible(unit, new.division)
+        steps = [*handover.history, step("hand over", {"centre": centre.name})]
+        case = (await self._register(unit, new, centre, steps, handover)).folder.case
+        to = [(centre.id, "dispatcher")]
+        unit.emit(telling.notice("cases.registered", case, case.id, case.round, to, due=day(case.due_at)))
+        return case
+
+    async def _register(
+        self, unit: Unit, new: NewCase, centre: Centre, steps: list[Step], handover: Handover | None = None
+    ) -> Registered:
+        """The case with its parties, timeline, clock and event. `steps`: what its timeline begins with."""
+        case = await self._case(unit, new, centre, handover)
         case = self._classified(unit, case, new.classification, steps)
         if new.accept:
             case = self._accepted(case, unit.now, steps)
         parties, pins = self._parties(unit, case.id, new.parties, [])
         pairs = self._pairs(unit, new.parties)
-        since = unit.now - timedelta(days=words.parameters(unit.today).duplicate_days)
-        duplicates = await store.duplicates(unit, case, pairs, since) if pairs else []
+        duplicates = await self._duplicates(unit, case, pairs)
         await store.CASES.add(unit, case)
         await store.PARTIES.add_all(unit, parties)
         store.add_pairs(unit, case.id, pairs)
@@ -109,45 +127,12 @@ class Intake:
         unit.emit(telling.case_changed(case, "accept" if new.accept else "register", self.chain.runtime.epoch))
         return Registered(Folder(case, (), parties), pins, duplicates)
 
-    async def from_handover(
-        self,
-        unit: Unit,
-        new: NewCase,
-        *,
-        centre: str,
-        handover_id: UUID,
-        report_id: UUID,
-        reporter: str,
-        history: Sequence[Step],
-    ) -> CaseFile:
-        """The case of a grid's hand-over: once, at the centre that it was handed to. The report's history opens its timeline."""
-        found = (await self.chain.centres.all(unit)).get(centre) or await self.chain.centres.responsible(
-            unit, new.division
-        )
-        if found is None:
-            raise InvalidArgument("DIVISION_UNKNOWN", field="division", division=new.division)
-        case = await self._case(unit, new, found, handover_id=handover_id, report_id=report_id, reporter=reporter)
-        steps = [*history, step("hand over", {"centre": found.name})]
-        case = self._classified(unit, case, new.classification, steps)
-        await store.CASES.add(unit, case)
-        store.add_steps(unit, case.id, steps)
-        self.chain.limits.set_clock(unit, case)
-        unit.emit(
-            telling.case_changed(case, "register", self.chain.runtime.epoch),
-            telling.notice(
-                "cases.registered", case, case.id, case.round, [(found.id, "dispatcher")], due=day(case.due_at)
-            ),
-        )
-        return case
-
     async def add_party(self, unit: Unit, case_id: UUID, new: NewParty, etag: str) -> tuple[Folder, str]:
         """The case, the new party last, and its PIN."""
         found = await self.chain.own(unit, case_id, etag)
         case, present = found.case, found.parties
         if not case.running:
             raise FailedPrecondition("MOVE_NOT_ALLOWED", state=case.state, action="add party")
-        if len(present) >= 20:
-            raise FailedPrecondition("PARTIES_FULL", most=20)
         given = [self._given(unit, party) for party in present]
         parties, pins = self._parties(unit, case.id, [new], present)
         await store.PARTIES.add_all(unit, parties)
@@ -199,23 +184,13 @@ class Intake:
 
     # -- inside -----------------------------------------------------------------------------------------------------------
 
-    async def _centre(self, unit: Unit, division: str) -> Centre:
-        """The caller's own centre where its area holds the division, otherwise the one that the coverage table names."""
+    async def _responsible(self, unit: Unit, division: str) -> Centre:
         responsible = await self.chain.centres.responsible(unit, division)
         if responsible is None:
             raise InvalidArgument("DIVISION_UNKNOWN", field="division", division=division)
-        own = (await self.chain.centres.all(unit)).get(unit.principal.department)
-        return own if own and division.startswith(own.division) else responsible
+        return responsible
 
-    async def _case(
-        self,
-        unit: Unit,
-        new: NewCase,
-        centre: Centre,
-        handover_id: UUID | None = None,
-        report_id: UUID | None = None,
-        reporter: str = "",
-    ) -> CaseFile:
+    async def _case(self, unit: Unit, new: NewCase, centre: Centre, handover: Handover | None) -> CaseFile:
         case_id = uuid7(int(unit.now.timestamp() * 1000))
         county, township = new.division[:6], new.division[:9] if len(new.division) > 6 else ""
         content = {"title": new.title, "description": new.description, "place": new.place}
@@ -231,15 +206,25 @@ class Intake:
             community=new.division if len(new.division) == 12 else "",
             centre=centre.id,
             content=seal_content(unit, case_id, content),
-            registered_by=unit.principal.account if handover_id is None else "",
+            registered_by="" if handover else unit.principal.account,
             registered_at=unit.now,
             **self.chain.limits.new("cases.accept", unit.now).columns(),
             media_ids=list(new.media_ids),
             occurred_at=new.occurred_at,
-            handover_id=handover_id,
-            report_id=report_id,
-            reporter=reporter,
+            handover_id=handover.id if handover else None,
+            report_id=handover.report_id if handover else None,
+            reporter=handover.reporter if handover else "",
         )
+
+    async def _duplicates(self, unit: Unit, case: CaseFile, pairs: Sequence[bytes]) -> Sequence[CaseFile]:
+        """Recent cases of the same parties. What the caller could not open is not hinted at: that it is there would tell of its parties."""
+        if not pairs:
+            return ()
+        parameters = self.chain.words.parameters(unit.today)
+        since = unit.now - timedelta(days=parameters.duplicate_days)
+        found = await store.duplicates(unit, case, pairs, since)
+        seen = [one for one in found if store.view(unit.principal, one) == store.FULL]
+        return seen[: parameters.most_duplicates]
 
     def _classified(self, unit: Unit, case: CaseFile, said: Classification, steps: list[Step]) -> CaseFile:
         if said == Classification():
@@ -276,6 +261,9 @@ class Intake:
         self, unit: Unit, case_id: UUID, new: Sequence[NewParty], present: Sequence[Party]
     ) -> tuple[list[Party], list[str]]:
         """Rows and PINs. Each PIN differs from the others of the case, since it tells the parties apart."""
+        most = self.chain.words.parameters(unit.today).most_parties
+        if len(present) + len(new) > most:
+            raise FailedPrecondition("PARTIES_FULL", most=most)
         taken = {party.pin for party in present}
         numbers = {self._given(unit, party).id_number for party in present} - {""}
         parties: list[Party] = []

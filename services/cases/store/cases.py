@@ -243,21 +243,22 @@ async def timeline(
 
 # -- duplicates ---------------------------------------------------------------------------------------------------------------------
 
-DUPLICATES = """
-select distinct on (c.id) c.id, c.code, c.state, c.registered_at
-from unnest($1::bytea[]) as k
-cross join lateral (
-    select p.case_id from party_pair p where p.key = k and p.seen_at > $2 order by p.seen_at desc limit 20
-) as near
-join case_file c on c.id = near.case_id
-where c.county = $3 and (c.category = $4 or c.category = '' or $4 = '')
-order by c.id desc limit 5
+DUPLICATES = f"""
+select {CASES.columns} from case_file
+where id = any(array(
+    select near.case_id from unnest($1::bytea[]) as k
+    cross join lateral (
+        select p.case_id from party_pair p where p.key = k and p.seen_at > $2 order by p.seen_at desc limit 20
+    ) as near
+)) and county = $3 and (category = $4 or category = '' or $4 = '')
+order by id desc limit 50
 """
 
 
-async def duplicates(unit: Unit, case: CaseFile, pairs: Sequence[bytes], since: datetime) -> list[asyncpg.Record]:
-    """Recent cases of the same pairs as this one, which is not written yet: id, code, state, registered_at."""
-    return await unit.peek(DUPLICATES, list(pairs), since, case.county, case.category)
+async def duplicates(unit: Unit, case: CaseFile, pairs: Sequence[bytes], since: datetime) -> list[CaseFile]:
+    """Recent cases of the same pairs as this one, which is not written yet; also those that the caller must not see."""
+    rows = await unit.peek(DUPLICATES, list(pairs), since, case.county, case.category)
+    return [CaseFile(*row) for row in rows]
 
 
 def add_pairs(unit: Unit, case_id: UUID, pairs: Sequence[bytes]) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import AsyncIterator
+from io import BytesIO
 from typing import Any
 from uuid import NAMESPACE_URL, uuid4, uuid5
 
 import asyncpg
 import pytest
 from google.protobuf.message import Message
+from PIL import Image
 
 from hetao.cases.v1 import (
     case_pb2,
@@ -28,6 +30,7 @@ from hetao.cases.v1 import (
 )
 from hetao.common.v1 import notice_pb2
 from hetao.grid.v1 import events_pb2 as grid_pb
+from kit.blobs import Blobs
 from kit.clock import VirtualClock
 from kit.config import Settings, load
 from kit.database import Database
@@ -92,6 +95,13 @@ class CentreAtWork:
         answer: intake_pb2.CreateCaseResponse = await self.cases(by).CreateCase(self.request(**more))
         return answer
 
+    async def upload(self) -> str:
+        """The id of a photo that somebody uploaded."""
+        settings, picture = self.world.platform.services["cases"].runtime.settings, BytesIO()
+        Image.new("RGB", (8, 8)).save(picture, "PNG")
+        blobs = Blobs.open(settings.media_url, pixel_limit=settings.media.pixel_limit)
+        return (await blobs.ingest_photo(picture.getvalue())).id
+
     async def accepted(self, category: str = "10", **more: Any) -> case_pb2.Case:
         said = case_pb2.Classification(category=category)
         answer = await self.create("dispatcher-2", accept=True, classification=said, **more)
@@ -118,9 +128,9 @@ class CentreAtWork:
         return (await self.tasks(by or OFFICERS[task.department_id]).SignInTask(request)).task  # type: ignore[no-any-return]
 
     async def submit(
-        self, case: case_pb2.Case, task: case_pb2.Task, result: str = "已办妥", by: str = ""
+        self, case: case_pb2.Case, task: case_pb2.Task, result: str = "已办妥", by: str = "", **more: Any
     ) -> case_pb2.Task:
-        request = tasks_pb2.SubmitTaskResultRequest(case_id=case.case_id, task_id=task.task_id, result=result)
+        request = tasks_pb2.SubmitTaskResultRequest(case_id=case.case_id, task_id=task.task_id, result=result, **more)
         return (await self.tasks(by or OFFICERS[task.department_id]).SubmitTaskResult(request)).task  # type: ignore[no-any-return]
 
     async def answered(self, **more: Any) -> case_pb2.Case:

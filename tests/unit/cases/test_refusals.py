@@ -34,6 +34,8 @@ A = handling_pb2.Assignment
         ({"parties": [person(id_number=APPLICANT_ID), person("李强", id_number=APPLICANT_ID)]}, "PARTY_TWICE", "parties[1].id_number"),
         ({"parties": [person()] * 21}, "REQUEST_INVALID", "parties"),
         ({"media_ids": ["a", "a"]}, "REQUEST_INVALID", "media_ids"),
+        ({"media_ids": ["a" * 64]}, "PHOTO_UNKNOWN", "media_ids[0]"),
+        ({"media_ids": ["no id"]}, "PHOTO_UNKNOWN", "media_ids[0]"),
     ],
 )  # fmt: skip
 async def test_a_registration_names_the_field_that_is_wrong(
@@ -52,6 +54,27 @@ async def test_nothing_happened_in_the_future(centre: CentreAtWork) -> None:
     assert (await refused(centre.create(occurred_at=when))).reason == "TIME_IN_FUTURE"
     when.FromDatetime(centre.world.clock.now() + timedelta(minutes=4))  # a phone's clock runs ahead a little
     await centre.create(occurred_at=when)
+
+
+async def test_photos_of_a_case_and_of_a_result_were_uploaded(centre: CentreAtWork) -> None:
+    photo = await centre.upload()
+    assert list((await centre.create(media_ids=[photo])).case.media_ids) == [photo]
+    refusal = await refused(centre.create(media_ids=[photo, "b" * 64]))
+    assert (refusal.code, refusal.reason, refusal.fields) == ("INVALID_ARGUMENT", "PHOTO_UNKNOWN", ["media_ids[1]"])
+    case = await centre.dispatched()
+    task = case.tasks[1]
+    await centre.sign_in(case, task)
+    refusal = await refused(centre.submit(case, task, media_ids=["b" * 64]))
+    assert (refusal.reason, refusal.fields) == ("PHOTO_UNKNOWN", ["media_ids[0]"])
+    assert list((await centre.submit(case, task, media_ids=[photo])).media_ids) == [photo]
+
+
+async def test_a_case_has_twenty_parties_at_most(centre: CentreAtWork) -> None:
+    case = (await centre.create(parties=[person(f"当事人{n}") for n in range(20)])).case
+    request = intake_pb2.AddPartyRequest(case_id=case.case_id, party=person("又一人"))
+    refusal = await refused(centre.cases("window-clerk-2").AddParty(request))
+    assert (refusal.code, refusal.reason) == ("FAILED_PRECONDITION", "PARTIES_FULL")
+    assert "20" in refusal.zh
 
 
 async def test_registering_and_accepting_are_two_rights(centre: CentreAtWork) -> None:
