@@ -24,16 +24,17 @@ class StartupError(Exception):
 
 class DomainError(Exception):
     """`reason` is UPPER_SNAKE; `field` the request's field in proto names, dotted; `params` fill the texts and travel along, each up to
-    100 characters, moments to the minute where the work is done."""
+    100 characters, moments to the minute where the work is done; `about`: the subject whose words the texts use for them."""
 
     code = grpc.StatusCode.UNKNOWN
 
     #: How long the caller should wait before the next try, where that is known.
     retry_after: timedelta | None = None
 
-    def __init__(self, reason: str, *, field: str = "", **params: Any):
+    def __init__(self, reason: str, *, field: str = "", about: str = "", **params: Any):
         super().__init__(reason)
-        self.reason, self.field, self.params = reason, field, {k: _said(v) for k, v in params.items()}
+        self.reason, self.field, self.about = reason, field, about
+        self.params = {k: _said(v) for k, v in params.items()}
 
     def __str__(self) -> str:
         where = f" at {self.field}" if self.field else ""

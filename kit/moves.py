@@ -17,10 +17,13 @@ T = TypeVar("T", bound=HasState)
 
 
 class Moves:
-    """`Moves((FROM, "action", TO), …)`; one action may lead from several states, never from one state to two."""
+    """`Moves((FROM, "action", TO), …)`; one action may lead from several states, never from one state to two.
 
-    def __init__(self, *moves: tuple[str, str, str]):
-        self.moves = moves
+    `about`: the subject under which data/texts calls some of the states and actions by names of its own.
+    """
+
+    def __init__(self, *moves: tuple[str, str, str], about: str = ""):
+        self.moves, self.about = moves, about
         self._to = {(source, action): target for source, action, target in moves}
         if len(self._to) != len(moves):
             raise ValueError("an action leads from one state to two")
@@ -29,7 +32,7 @@ class Moves:
         """The thing after the action. FailedPrecondition(MOVE_NOT_ALLOWED) where its state does not allow it."""
         target = self._to.get((thing.state, action))
         if target is None:
-            raise FailedPrecondition("MOVE_NOT_ALLOWED", state=thing.state, action=action)
+            raise FailedPrecondition("MOVE_NOT_ALLOWED", about=self.about, state=thing.state, action=action)
         return replace(thing, state=target, **changes)  # type: ignore[type-var]
 
     def allowed(self, state: str) -> tuple[str, ...]:

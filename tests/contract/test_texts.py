@@ -12,9 +12,13 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from kit import errors
 from kit.config import CHECKOUT
+from kit.moves import Moves
 from kit.texts import Texts
+from services.cases.model import CASE_MOVES, TASK_MOVES
 from services.gateway import contracts
 from services.gateway.schema import reachable, rules_of
+from services.grid.model.reports import MOVES as REPORT_MOVES
+from services.notify.model import MOVES as DELIVERY_MOVES
 
 TEXTS = Texts.load(CHECKOUT / "data" / "texts")
 
@@ -75,6 +79,24 @@ def test_no_sentence_is_left_over() -> None:
     )
     left = [reason for reason, _ in TEXTS.all() if REASON.fullmatch(reason) and f'"{reason}"' not in code]
     assert left == []
+
+
+@pytest.mark.parametrize(
+    "moves", [CASE_MOVES, TASK_MOVES, REPORT_MOVES, DELIVERY_MOVES], ids=["case", "task", "report", "delivery"]
+)
+def test_every_state_and_action_has_its_words(moves: Moves) -> None:
+    codes = {("state", state) for source, _, target in moves.moves for state in (source, target)}
+    codes |= {("action", action) for _, action, _ in moves.moves}
+    for name, code in sorted(codes):
+        zh, _ = TEXTS.of("MOVE_NOT_ALLOWED", {name: code}, moves.about)
+        assert code not in zh
+        assert f"{name}.{code}" in TEXTS or f"{moves.about}.{name}.{code}" in TEXTS
+
+
+def test_a_move_that_is_refused_by_hand_has_its_words_too() -> None:
+    code = "\n".join(path.read_text(encoding="utf-8") for path in (CHECKOUT / "services").rglob("*.py"))
+    for action in re.findall(r'"MOVE_NOT_ALLOWED"[^)]*action="([a-z ]+)"', code):
+        assert f"action.{action}" in TEXTS
 
 
 def test_every_rule_of_the_contracts_has_its_sentence() -> None:

@@ -50,4 +50,5 @@ TASK_MOVES = Moves(
     (ACCEPTED, "send back", REWORK),
     (HANDLING, "conclude", ACCEPTED),  # a desk of the centre: its task ends with the case's conclusion
     (REWORK, "conclude", ACCEPTED),
+    about="task",
 )

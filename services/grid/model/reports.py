@@ -39,6 +39,7 @@ MOVES = Moves(
     (HANDED_OVER, "close", CLOSED),
     (INVALID, "close", CLOSED),
     (MERGED, "close", CLOSED),
+    about="report",
 )
 
 BEFORE, AFTER = "before", "after"
@@ -100,7 +101,7 @@ class Handover:
 
     def answer(self, state: str, by: str, at: datetime, reason: bytes = b"") -> Handover:
         if self.state != OFFERED:
-            raise FailedPrecondition("HANDOVER_ANSWERED", state=self.state)
+            raise FailedPrecondition("HANDOVER_ANSWERED", about="handover", state=self.state)
         return replace(self, state=state, answered_by=by, answered_at=at, answer_reason=reason)
 
     def newer(self, epoch: int, version: int) -> bool:

@@ -52,7 +52,7 @@ class Handling:
         if report.reporter != unit.principal.account:
             await self.reports.check_responsible(unit, report)
         if not report.open:
-            raise FailedPrecondition("REPORT_ENDED", state=report.state)
+            raise FailedPrecondition("REPORT_ENDED", about="report", state=report.state)
         before = await store.photos(unit, report.id)
         after = await self.reports.add_photos(unit, report, before, photos)
         return await self.keep(unit, report, [("add photos", {"count": len(after) - len(before)})])

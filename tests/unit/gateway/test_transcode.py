@@ -381,7 +381,7 @@ async def test_a_state_that_does_not_allow_it(world):
     client, _ = world
     answer = await client.post("/v1/items/7:close")
     assert answer.status_code == 400
-    assert answer.json()["detail"] == "当前状态（closed）不允许此操作（close）"
+    assert answer.json()["detail"] == "当前状态（已结案）不允许此操作（结案）"
 
 
 async def test_methods(world):

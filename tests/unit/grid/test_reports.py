@@ -314,6 +314,8 @@ async def test_a_step_out_of_order_is_refused(territory: Territory):
     made = await territory.report()
     early = await refused(territory.step("HandleReport", made))
     assert (early.code, early.reason) == ("FAILED_PRECONDITION", "MOVE_NOT_ALLOWED")
+    assert early.zh == "当前状态（待核实）不允许此操作（开始处置）"
+    assert early.en == "the present state (to be verified) does not allow this (begin to deal with it)"
     await territory.step("VerifyReport", made)
     assert (await refused(territory.step("VerifyReport", made))).reason == "MOVE_NOT_ALLOWED"
     await territory.step("HandleReport", made)

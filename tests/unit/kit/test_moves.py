@@ -42,6 +42,12 @@ def test_what_a_state_does_not_allow_is_refused(state: str, action: str) -> None
     assert not DOORS.allows(state, action)
 
 
+def test_a_refusal_says_what_it_is_about() -> None:
+    with pytest.raises(FailedPrecondition) as caught:
+        Moves(("closed", "open", "opened"), about="door").apply(Door("opened"), "open")
+    assert (caught.value.about, caught.value.params) == ("door", {"state": "opened", "action": "open"})
+
+
 def test_what_a_state_allows() -> None:
     assert DOORS.allowed("closed") == ("open", "lock")
     assert DOORS.allowed("nowhere") == ()

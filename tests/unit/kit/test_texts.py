@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kit.config import CHECKOUT
-from kit.errors import InvalidArgument
+from kit.errors import FailedPrecondition, InvalidArgument
 from kit.texts import Texts
 
 SHIPPED = CHECKOUT / "data" / "texts"
@@ -42,6 +42,40 @@ def test_a_reason_without_a_sentence_shows_its_name(texts: Texts) -> None:
 
 def test_a_parameter_is_never_a_template(texts: Texts) -> None:
     assert texts.of("TASKS_OPEN", {"count": "{field} {0} %s"})[0] == "还有 {field} {0} %s 个任务未办结"
+
+
+@pytest.fixture
+def wordy(tmp_path: Path) -> Texts:
+    """Sentences with values that are words, some of them in a dictionary beside."""
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "dictionaries").mkdir()
+    (tmp_path / "texts" / "a.toml").write_text(
+        '[NO]\nzh = "{state}时不能{action}"\nen = "{state}: no {action}"\n'
+        '["action.hand over"]\nzh = "移交"\nen = "handing over"\n'
+        '["task.state.done"]\nzh = "已认可"\nen = "approved"\n'
+    )
+    (tmp_path / "dictionaries" / "states.toml").write_text(
+        'name = "states"\nparam = "state"\n'
+        '[[entries]]\ncode = "done"\nzh = "已结案"\nen = "closed"\neffective_from = 2026-01-01\n'
+        '[[entries]]\ncode = "done"\nzh = "结案"\nen = "shut"\neffective_from = 2025-01-01\n'
+    )
+    (tmp_path / "dictionaries" / "others.toml").write_text(
+        'name = "others"\n[[entries]]\ncode = "x"\nzh = "某"\nen = "some"\neffective_from = 2025-01-01\n'
+    )
+    return Texts.load(tmp_path / "texts")
+
+
+def test_a_value_is_a_word_in_either_language_where_it_has_one(wordy: Texts) -> None:
+    said = {"state": "done", "action": "hand over"}
+    assert wordy.of("NO", said) == ("已结案时不能移交", "closed: no handing over")
+    assert wordy.of("NO", said, "task") == ("已认可时不能移交", "approved: no handing over")
+    assert wordy.of("NO", {"state": "odd", "action": "x"}) == ("odd时不能x", "odd: no x")
+
+
+def test_an_error_is_told_in_the_words_of_its_subject_and_keeps_its_codes(wordy: Texts) -> None:
+    error = FailedPrecondition("NO", about="task", state="done", action="hand over")
+    assert wordy.of_error(error) == ("已认可时不能移交", "approved: no handing over")
+    assert error.params == {"state": "done", "action": "hand over"}
 
 
 def test_a_reason_stands_in_one_file(tmp_path: Path) -> None:
