@@ -13,6 +13,7 @@ import re
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
@@ -186,6 +187,14 @@ class Media(Section):
     pixel_limit: int = doc("图片像素上限", "largest image, pixels", 50_000_000, ge=10_000)
 
 
+class Webhooks(Section):
+    networks: list[IPv4Network | IPv6Network] | None = doc(
+        'Webhook 可到达的内网网段，JSON 数组，如 ["10.1.0.0/16"]；缺省：内嵌模式为本机，生产模式为无',
+        "private networks that webhooks may reach, a JSON array; if unset: this machine in the embedded profile, none in production",
+        None,
+    )
+
+
 class Settings(BaseSettings):
     """Read once at start by `load`; passed on, never looked up from elsewhere."""
 
@@ -212,6 +221,7 @@ class Settings(BaseSettings):
     retention: Retention = doc("保留期", "retention", Retention)
     audit: Audit = doc("审计", "audit", Audit)
     media: Media = doc("媒体", "media", Media)
+    webhooks: Webhooks = doc("Webhook", "webhooks", Webhooks)
 
     @field_validator("data_dir")
     @classmethod
@@ -289,6 +299,8 @@ _WRONG: Final = {
     "int_from_float": "应为整数",
     "int_parsing": "应为整数",
     "int_parsing_size": "应为整数，且不能过大",
+    "ip_v4_network": "应为网段，如 10.1.0.0/16",
+    "ip_v6_network": "应为网段，如 10.1.0.0/16",
     "less_than": "应小于 {lt}",
     "less_than_equal": "不得大于 {le}",
     "list_type": "应为 JSON 数组",

@@ -14,6 +14,7 @@ from typing import Final, Protocol
 import httpx
 import orjson
 
+from kit.egress import AddressForbidden
 from services.notify.model import Outcome, Outgoing
 
 #: Seconds for one call, connecting included.
@@ -65,6 +66,8 @@ class Webhook:
             async with client.stream("POST", message.url, content=body, headers=headers) as answer:
                 status = answer.status_code
                 patience = _patience(answer.headers.get("retry-after", ""))
+        except AddressForbidden:
+            return Outcome(Outcome.REFUSED, "ADDRESS_FORBIDDEN")
         except _NOT_SENT as error:
             return Outcome(Outcome.FAILED, _name_of(error))
         except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -113,6 +116,8 @@ class WecomRobot:
             async with client.stream("POST", message.url, json=body) as answer:
                 status = answer.status_code
                 data = await _read(answer)
+        except AddressForbidden:
+            return Outcome(Outcome.REFUSED, "ADDRESS_FORBIDDEN")
         except _NOT_SENT as error:
             return Outcome(Outcome.FAILED, _name_of(error))
         except (httpx.HTTPError, httpx.InvalidURL) as error:

@@ -12,6 +12,7 @@ import httpx
 from opentelemetry.trace import SpanKind
 
 from kit import telemetry
+from kit.egress import Egress
 from kit.errors import Unavailable
 from kit.module import Runtime
 from kit.timers import Timer, timer
@@ -55,8 +56,8 @@ class Sender:
     An attempt is committed before its call and its outcome after it, so a crash in between is known: the timer `LOST` tells.
     """
 
-    def __init__(self, runtime: Runtime, service: Notify, channels: Mapping[str, Channel]) -> None:
-        self._runtime, self._service, self._channels = runtime, service, channels
+    def __init__(self, runtime: Runtime, service: Notify, channels: Mapping[str, Channel], egress: Egress) -> None:
+        self._runtime, self._service, self._channels, self._egress = runtime, service, channels, egress
 
     async def run(self) -> None:
         """Until cancelled; calls under way are then finished, since to drop them would leave their outcomes unknown."""
@@ -76,10 +77,8 @@ class Sender:
                 if step is not None and not step.done():
                     await asyncio.wait([step], timeout=CALL_TIMEOUT)
 
-    @staticmethod
-    def client() -> httpx.AsyncClient:
-        """The environment's proxies are not for us, and a redirect could lead a signed message anywhere."""
-        return httpx.AsyncClient(timeout=CALL_TIMEOUT, follow_redirects=False, trust_env=False)
+    def client(self) -> httpx.AsyncClient:
+        return self._egress.client(CALL_TIMEOUT)
 
     async def step(self, client: httpx.AsyncClient) -> int:
         """Sends some of what is due now. Returns how many were tried."""

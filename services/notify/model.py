@@ -18,6 +18,9 @@ from kit.moves import Moves
 NORMAL, URGENT = "normal", "urgent"
 INBOX, WEBHOOK, WECOM_ROBOT = "inbox", "webhook", "wecom_robot"
 
+#: Where the robots of each chat are: what is meant for one goes nowhere else.
+ROBOTS: Final = {WECOM_ROBOT: "qyapi.weixin.qq.com"}
+
 PENDING, ATTEMPTED, DELIVERED, FAILED, UNKNOWN, GIVEN_UP, NO_RECIPIENT = (
     "pending",
     "attempted",

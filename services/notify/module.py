@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hetao.notify.v1 import deliveries_pb2, endpoints_pb2, messages_pb2
 from kit.config import CHECKOUT
+from kit.egress import LOOPBACK, Egress
 from kit.module import LOG, POSTGRES, Module, Parts, Runtime
 from services.notify import events, jobs
 from services.notify.api import DeliveryApi, EndpointApi, MessageApi
@@ -30,13 +31,17 @@ def load_templates(folder: Path) -> dict[str, Template]:
 
 def build(runtime: Runtime) -> Parts:
     rules = Rules.parsed(tomllib.loads((DATA / "rules" / "notify.toml").read_text(encoding="utf-8"))["notify"])
+    embedded = runtime.settings.profile == "embedded"
+    networks = runtime.settings.webhooks.networks
+    egress = Egress((LOOPBACK if embedded else ()) if networks is None else networks)
     service = Notify(
         load_templates(DATA / "templates"),
         rules,
         links=f"{runtime.settings.public_url}/v1",
-        insecure_allowed=runtime.settings.profile == "embedded",
+        egress=egress,
+        insecure_allowed=embedded,
     )
-    sender = jobs.Sender(runtime, service, {WEBHOOK: Webhook(), WECOM_ROBOT: WecomRobot()})
+    sender = jobs.Sender(runtime, service, {WEBHOOK: Webhook(), WECOM_ROBOT: WecomRobot()}, egress)
     return Parts(
         rpc={
             messages_pb2.DESCRIPTOR.services_by_name["MessageService"]: MessageApi(service),

@@ -9,8 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
+from urllib.parse import urlsplit
 from uuid import UUID
 
+from kit.egress import Egress, literal
 from kit.errors import FailedPrecondition, InvalidArgument, NotFound
 from kit.ids import uuid7
 from kit.unit import Unit
@@ -22,6 +24,7 @@ from services.notify.model import (
     LINK,
     NO_RECIPIENT,
     PENDING,
+    ROBOTS,
     SUPERIOR,
     UNKNOWN,
     WEBHOOK,
@@ -57,10 +60,14 @@ class Recipient:
 
 
 class Notify:
-    """`links`: what a subject is appended to, to become a link. `insecure_allowed`: whether endpoints may do without TLS."""
+    """`links`: what a subject is appended to, to become a link. `egress`: what endpoints may name. `insecure_allowed`: whether they may do
+    without TLS, and a robot be emulated on this machine."""
 
-    def __init__(self, templates: Mapping[str, Template], rules: Rules, *, links: str, insecure_allowed: bool) -> None:
-        self._templates, self._rules, self._links, self._insecure_allowed = templates, rules, links, insecure_allowed
+    def __init__(
+        self, templates: Mapping[str, Template], rules: Rules, *, links: str, egress: Egress, insecure_allowed: bool
+    ) -> None:
+        self._templates, self._rules, self._links = templates, rules, links
+        self._egress, self._insecure_allowed = egress, insecure_allowed
 
     # -- telling people -----------------------------------------------------------------------------------------------
 
@@ -292,6 +299,7 @@ class Notify:
     async def create_endpoint(self, unit: Unit, department_id: UUID, channel: str, url: str) -> tuple[Endpoint, str]:
         """The endpoint, and the secret that its receiver checks signatures with, or ""."""
         address = shown_address(url, insecure_allowed=self._insecure_allowed)
+        self._check_host(channel, urlsplit(url).hostname or "")
         division = await store.department_division(unit, department_id)
         if division is None or not unit.principal.covers(division):
             raise InvalidArgument("ENDPOINT_DEPARTMENT_UNKNOWN", field="department_id", department=department_id)
@@ -307,6 +315,15 @@ class Notify:
             secret=unit.seal("notify.endpoint.secret", endpoint_id, secret),
         )
         return await ENDPOINTS.add(unit, endpoint), secret
+
+    def _check_host(self, channel: str, host: str) -> None:
+        """InvalidArgument(URL_FORBIDDEN | URL_NOT_THE_ROBOTS). The address that a name stands for is checked at each call."""
+        if not self._egress.may_name(host):
+            raise InvalidArgument("URL_FORBIDDEN", field="url")
+        robots, address = ROBOTS.get(channel, host), literal(host)
+        emulated = self._insecure_allowed and address is not None and address.is_loopback
+        if host != robots and not emulated:
+            raise InvalidArgument("URL_NOT_THE_ROBOTS", field="url", host=robots)
 
     async def close_endpoint(self, unit: Unit, endpoint_id: UUID, etag: str) -> Endpoint:
         """Closed again, it stays as it is. What waits for it is given up when its time comes."""

@@ -5,12 +5,15 @@ import itertools
 import socket
 from datetime import timedelta
 
+import httpx
 import orjson
 import pytest
 from fastapi import Response
 
 from hetao.notify.v1 import deliveries_pb2 as pb
 from hetao.notify.v1 import endpoints_pb2
+from kit.errors import InvalidArgument
+from services.notify import module as notify_module
 from tests.unit.notify.conftest import NotifyWorld, Provider, signed, wecom
 from tests.world import refused
 
@@ -311,12 +314,54 @@ async def test_an_endpoints_address_is_kept_sealed_and_shown_without_its_key(not
         ("https://user:pass@host/", "URL_INVALID"),
         ("https://host:99999/", "URL_INVALID"),
         ("https://host/#x", "URL_INVALID"),
+        ("http://10.0.0.1/hook", "URL_FORBIDDEN"),
+        ("http://169.254.169.254/latest/meta-data", "URL_FORBIDDEN"),
+        ("https://[fd00:ec2::254]/", "URL_FORBIDDEN"),
+        ("https://0xa000001/", "URL_FORBIDDEN"),
     ],
 )
 async def test_addresses_that_are_refused(notify_world: NotifyWorld, url, reason):
     answer = await refused(notify_world.endpoint(url))
     assert (answer.code, answer.reason) == ("INVALID_ARGUMENT", reason)
     assert answer.fields == ["url"]
+
+
+async def test_what_is_meant_for_a_robot_goes_nowhere_else(notify_world: NotifyWorld, provider: Provider):
+    answer = await refused(notify_world.endpoint("https://collector.example.cn/?key=1", "wecom_robot"))
+    assert (answer.reason, answer.fields) == ("URL_NOT_THE_ROBOTS", ["url"])
+    assert "qyapi.weixin.qq.com" in answer.zh
+    await notify_world.endpoint("https://qyapi.weixin.qq.com/cgi-bin/webhook/send?key=1", "wecom_robot")
+
+
+async def test_in_production_an_endpoint_is_not_on_this_machine(notify_world: NotifyWorld, provider: Provider):
+    runtime = notify_world.platform.services["notify"].runtime
+    runtime.settings = runtime.settings.model_copy(update={"profile": "production"})
+    api = notify_module.build(runtime).rpc[endpoints_pb2.DESCRIPTOR.services_by_name["EndpointService"]]
+    for url, channel in (
+        ("https://127.0.0.1/", "webhook"),
+        ("https://localhost/", "webhook"),
+        ("https://[::1]/", "wecom_robot"),
+    ):
+        with pytest.raises(InvalidArgument, match="URL_FORBIDDEN"):
+            api._service._check_host(channel, httpx.URL(url).host)
+
+
+@pytest.mark.parametrize("channel", ["webhook", "wecom_robot"])
+async def test_a_name_that_leads_inside_is_given_up_when_it_is_called(
+    notify_world: NotifyWorld, monkeypatch: pytest.MonkeyPatch, channel: str
+):
+    await notify_world.endpoint(
+        "https://qyapi.weixin.qq.com/hook" if channel == "wecom_robot" else "https://hooks.example.cn/", channel
+    )
+    await notify_world.ask(DISPATCHER)
+
+    async def rebound(host: str, *_: object, **__: object) -> list[tuple[object, ...]]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("10.0.0.1", 0))]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", rebound)
+    await notify_world.send()
+    delivery = await notify_world.delivery()
+    assert (state(delivery), delivery.reason) == ("given_up", "ADDRESS_FORBIDDEN")
 
 
 async def test_another_countys_administrator_sees_and_does_nothing(notify_world: NotifyWorld, provider: Provider):
