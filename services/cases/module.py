@@ -18,6 +18,7 @@ from services.cases.api.progress import ProgressApi
 from services.cases.api.statistics import StatisticsApi
 from services.cases.api.tasks import TaskApi
 from services.cases.service import Cases
+from services.cases.service.progress import GUARD_DAYS
 from services.cases.service.telling import case_changed
 from services.cases.store import cases as store
 
@@ -64,4 +65,5 @@ MODULE = Module(
     egress=[],
     migrations=Path(__file__).parent / "migrations",
     projections=["department", "case_fact", "figure"],
+    passing={"lookup_guard": ("last_at", GUARD_DAYS)},
 )

@@ -28,6 +28,7 @@ from services.cases.model.states import (
     TRANSFERRED,
 )
 from services.cases.model.task import Assignment, Task, all_answered, check_assignments
+from services.cases.model.told import TOLD, ToldStep, for_parties
 
 __all__ = [
     "ACCEPTED",
@@ -49,6 +50,7 @@ __all__ = [
     "SIGNED_IN",
     "SUPERIOR",
     "TASK_MOVES",
+    "TOLD",
     "TRANSFERRED",
     "Assignment",
     "CaseFile",
@@ -57,10 +59,12 @@ __all__ = [
     "Limit",
     "Party",
     "Task",
+    "ToldStep",
     "after_follow_up",
     "all_answered",
     "case_code",
     "check_assignments",
     "check_digit",
+    "for_parties",
     "read_code",
 ]

@@ -19,5 +19,5 @@ class Cases:
         self.chain = Chain(runtime)
         self.intake, self.handling, self.clocks = Intake(self.chain), Handling(self.chain), Clocks(self.chain)
         self.reading = Reading(self.chain)
-        self.progress = ProgressLookup(self.chain, self.reading)
+        self.progress = ProgressLookup(self.chain)
         self.figures = FiguresService(self.chain)

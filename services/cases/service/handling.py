@@ -44,7 +44,7 @@ class Handling:
         for task in tasks:
             part = self.chain.named("part", "lead" if task.lead else "co")
             facts = {"department": task.department_name, **part, "days": task.limit_amount, "due": day(task.due_at)}
-            steps.append(step("dispatch to desk" if task.desk else "dispatch", facts, told_parties=True))
+            steps.append(step("dispatch to desk" if task.desk else "dispatch", facts))
             if not task.desk:
                 self.chain.limits.set_clock(unit, task)
                 unit.emit(self._tell(case, task, "cases.dispatched", "duty-officer"))
@@ -93,9 +93,7 @@ class Handling:
     async def sign_in(self, unit: Unit, case_id: UUID, task_id: UUID, etag: str) -> Task:
         found, task = await self.chain.task_for_work(unit, case_id, task_id, etag)
         signed = await store.TASKS.save(unit, task.sign_in(unit.principal.account, unit.now))
-        await self.chain.save(
-            unit, found.case, "sign in", step("sign in", {"department": task.department_name}, told_parties=True)
-        )
+        await self.chain.save(unit, found.case, "sign in", step("sign in", {"department": task.department_name}))
         return signed
 
     async def start(self, unit: Unit, case_id: UUID, task_id: UUID, etag: str) -> Task:
@@ -114,7 +112,7 @@ class Handling:
         sealed = unit.seal("cases.task", task.id, result)
         submitted = await store.TASKS.save(unit, task.submit(sealed, list(media_ids), unit.now, tasks))
         unit.cancel(TASK_CLOCK, task.id)
-        steps = [step("submit", {"department": task.department_name}, told_parties=True)]
+        steps = [step("submit", {"department": task.department_name})]
         what = "submit task"
         if model.all_answered([submitted if one.id == task.id else one for one in tasks]):
             case, what = case.submit_result(), "submit result"
@@ -179,10 +177,10 @@ class Handling:
         ended = [task.conclude(unit.now) for task in found.tasks if task.desk and task.state != model.ACCEPTED]
         tasks = await self._save_tasks(unit, found.tasks, ended)
         unit.cancel(CASE_CLOCK, case.id)
-        steps = [step("conclude", both("outcome", word), told_parties=True, note=sealed)]
+        steps = [step("conclude", both("outcome", word), note=sealed)]
         if not parties:
             case = case.close(unit.now)
-            steps.append(step("close", told_parties=True))
+            steps.append(step("close"))
         return replace(found, case=await self.chain.save(unit, case, "conclude", *steps), tasks=tasks)
 
     async def follow_up(
@@ -217,7 +215,7 @@ class Handling:
         what = model.after_follow_up(case, now.parties) or "follow up"
         if what == "close":
             now = replace(now, case=case.close(unit.now))
-            steps.append(step("close", told_parties=True))
+            steps.append(step("close"))
         elif what == "reopen":
             now = await self._reopen(unit, now, steps)
         return replace(now, case=await self.chain.save(unit, now.case, what, *steps))
@@ -242,7 +240,7 @@ class Handling:
             self._rework(unit, case, task)
         tasks = await self._save_tasks(unit, found.tasks, reworked)
         self.chain.limits.set_clock(unit, case)
-        steps.append(step("reopen", {"due": day(limit.due_at)}, told_parties=True))
+        steps.append(step("reopen", {"due": day(limit.due_at)}))
         to = [(case.centre, "dispatcher")]
         unit.emit(telling.notice("cases.reopened", case, case.id, case.round, to, due=day(limit.due_at)))
         return Folder(case, tasks, parties)

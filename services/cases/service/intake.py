@@ -96,7 +96,7 @@ class Intake:
         centre = own if own and new.division.startswith(own.division) else responsible
         kind = self.chain.words.kinds.get(new.kind, unit.today, field="kind")
         facts = {"centre": centre.name, **both("kind", kind), **self.chain.named("source", new.source)}
-        return await self._register(unit, new, centre, [step("register", facts, told_parties=True)])
+        return await self._register(unit, new, centre, [step("register", facts)])
 
     async def from_handover(self, unit: Unit, new: NewCase, handover: Handover) -> CaseFile:
         """The case of a grid's hand-over: once, at the centre that it was handed to. The report's history opens its timeline."""
@@ -158,7 +158,7 @@ class Intake:
         case = found.case.refuse(ground, channel, unit.now)
         unit.cancel(CASE_CLOCK, case.id)
         self._answer(unit, case, events_pb2.HANDOVER_ANSWER_REFUSED, ground)
-        said = step("refuse", {**both("ground", word), "channel": channel}, told_parties=True)
+        said = step("refuse", {**both("ground", word), "channel": channel})
         return replace(found, case=await self.chain.save(unit, case, "refuse", said))
 
     async def transfer(self, unit: Unit, case_id: UUID, number: str, note: str, etag: str) -> Folder:
@@ -166,7 +166,7 @@ class Intake:
         case = found.case.transfer(number, unit.now)
         unit.cancel(CASE_CLOCK, case.id)
         self._answer(unit, case, events_pb2.HANDOVER_ANSWER_TRANSFERRED, number)
-        said = step("transfer", {"number": number}, told_parties=True, note=seal_note(unit, case.id, note))
+        said = step("transfer", {"number": number}, note=seal_note(unit, case.id, note))
         return replace(found, case=await self.chain.save(unit, case, "transfer", said))
 
     async def classify(self, unit: Unit, case_id: UUID, said: Classification, etag: str) -> Folder:
@@ -247,7 +247,7 @@ class Intake:
     def _accepted(self, case: CaseFile, at: datetime, steps: list[Step]) -> CaseFile:
         kind = self.chain.words.kinds.get(case.kind, business_date(at))
         limit = self.chain.limits.new(kind.rule(case.complexity), at)
-        steps.append(step("accept", {"due": day(limit.due_at)}, told_parties=True))
+        steps.append(step("accept", {"due": day(limit.due_at)}))
         return case.accept(at, limit)
 
     def _answer(self, unit: Unit, case: CaseFile, answer: int, reason: str = "") -> None:

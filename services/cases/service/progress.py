@@ -6,22 +6,25 @@ import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from uuid import UUID
 
 import orjson
 
 from kit.errors import PermissionDenied, Refused, ResourceExhausted
 from kit.unit import Unit
 from services.cases import model
-from services.cases.model import CaseFile, Party
+from services.cases.model import TOLD, CaseFile, Party, ToldStep, for_parties
 from services.cases.service.chain import Chain
 from services.cases.service.intake import pin_text
-from services.cases.service.reading import Reading, masked
+from services.cases.service.reading import masked
 from services.cases.service.steps import day
 from services.cases.store import cases as store
 from services.cases.store.cases import Folder
 
-#: Guards of codes that nobody asked for in this time are dropped.
-GUARDS_KEPT = timedelta(days=2)
+#: Guards of codes that nobody asked for in so many days are forgotten, whether or not there is a case of that code.
+GUARD_DAYS = 2
+
+NO_CASE = UUID(int=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +41,8 @@ class Progress:
 
 
 class ProgressLookup:
-    def __init__(self, chain: Chain, reading: Reading):
-        self.chain, self.reading = chain, reading
+    def __init__(self, chain: Chain):
+        self.chain = chain
 
     async def look_up(self, unit: Unit, typed: str, pin: str) -> Progress:
         """PermissionDenied(CODE_OR_PIN_WRONG), the same for a wrong PIN and for a code that does not exist; ResourceExhausted(LOOKUP_LOCKED).
@@ -51,7 +54,7 @@ class ProgressLookup:
         code = model.read_code(typed)
         if code is None:  # no receipt carries it: its check digit is wrong
             raise PermissionDenied("CODE_OR_PIN_WRONG")
-        guard = await store.count_try(unit, code, unit.now, unit.now - GUARDS_KEPT)
+        guard = await store.count_try(unit, code, unit.now, unit.now - timedelta(days=GUARD_DAYS))
         locked = guard["locked_until"]
         if locked and locked > unit.now:
             until = locked + timedelta(seconds=59)  # people are told the minute, and none that is still too early
@@ -67,20 +70,20 @@ class ProgressLookup:
         return await self._progress(unit, found, party)
 
     def _party(self, unit: Unit, found: Folder | None, pin: str) -> Party | None:
-        """The party whose PIN it is. Every party is compared, whichever matches."""
-        if found is None:
-            return None
-        digests = unit.runtime.keys.indexes("cases.pin", pin_text(found.case.id, pin))
-        matching = [
-            party for party in found.parties if any(hmac.compare_digest(party.pin, digest) for digest in digests)
-        ]
+        """The party whose PIN it is. Every party is compared, whichever matches; without a case nothing is, at the same cost."""
+        case_id, parties = (found.case.id, found.parties) if found else (NO_CASE, ())
+        digests = unit.runtime.keys.indexes("cases.pin", pin_text(case_id, pin))
+        matching = [party for party in parties if any(hmac.compare_digest(party.pin, digest) for digest in digests)]
         return matching[0] if matching else None
 
     async def _progress(self, unit: Unit, found: Folder, party: Party) -> Progress:
         case = found.case
         rows = await store.timeline(unit, case.id, 0, 200, parties_only=True)
-        steps = [(row["at"], *self.reading.sentence(row["what"], row["params"])) for row in rows]
+        told = [
+            ToldStep(row["at"], TOLD[row["what"]], orjson.loads(row["params"])) for row in rows if row["what"] in TOLD
+        ]
         texts = self.chain.runtime.texts
+        steps = [(one.at, *texts.of(f"told.{one.what}", dict(one.params))) for one in for_parties(told, case.state)]
         stage = texts.of(
             f"progress.{case.state}", {"due": day(case.due_at), "channel": case.channel, "number": case.transferred_to}
         )

@@ -6,15 +6,14 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from kit.clock import business_date
+from services.cases.model import TOLD
 from services.cases.store.cases import Step
 from services.cases.words import Word
 
 
-def step(
-    what: str, params: Mapping[str, object] | None = None, *, told_parties: bool = False, note: bytes | None = None
-) -> Step:
-    """A step of the timeline. `params` fill its sentence; `told_parties`: the parties see it in their progress."""
-    return Step(what, {name: str(value) for name, value in (params or {}).items()}, told_parties, note)
+def step(what: str, params: Mapping[str, object] | None = None, *, note: bytes | None = None) -> Step:
+    """A step of the timeline. `params` fill its sentence."""
+    return Step(what, {name: str(value) for name, value in (params or {}).items()}, what in TOLD, note)
 
 
 def both(name: str, word: Word | None) -> dict[str, str]:

@@ -336,14 +336,7 @@ async def keep_department(unit: Unit, department: Department, active: bool, epoc
 
 # -- the look-up's guard --------------------------------------------------------------------------------------------------------------
 
-
-#: Guards that nobody touched for a while go with the next try, two at a time: there are never many more than tries.
 COUNT_TRY = """
-with gone as (
-    delete from lookup_guard where code in (
-        select code from lookup_guard where last_at < $3 and code <> $1 order by last_at limit 2 for update skip locked
-    )
-)
 insert into lookup_guard as g (code, failures, locks, last_at) values ($1, 1, 0, $2)
 on conflict (code) do update
 set failures = g.failures + case when g.locked_until > $2 then 0 else 1 end,

@@ -126,7 +126,9 @@ def test_every_sentence_has_its_text() -> None:
         "overdue",
         "remind",
         "task_overdue",
-        "hand over",
+        "dispatch",
     }
     assert len(steps) > 20
     assert [word for word in steps if f"timeline.{word}" not in texts] == []
+    assert set(model.TOLD) <= steps
+    assert [word for word in model.TOLD.values() if f"told.{word}" not in texts] == []

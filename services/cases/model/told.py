@@ -1,0 +1,57 @@
+"""What parties are told of the course of their case: few steps, and nothing of what others said or of the work inside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from services.cases.model.states import CENTRE_REVIEW, RESULT_SUBMITTED
+
+DISPATCHED, UNDER_REVIEW, CONCLUDED = "dispatched", "under_review", "concluded"
+
+#: The steps of the timeline that parties are told, and what each is to them.
+TOLD = {
+    "register": "registered",
+    "hand over": "registered",
+    "accept": "accepted",
+    "refuse": "not_accepted",
+    "transfer": "transferred",
+    "dispatch": DISPATCHED,
+    "dispatch to desk": DISPATCHED,
+    "submit result": UNDER_REVIEW,
+    "conclude": CONCLUDED,
+    "close": "closed",
+    "reopen": "taken_up_again",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ToldStep:
+    """A step as parties are told it: one of the words of TOLD, and what its sentence is filled with."""
+
+    at: datetime
+    what: str
+    params: Mapping[str, str]
+
+
+def for_parties(steps: Sequence[ToldStep], state: str) -> list[ToldStep]:
+    """Told steps in their order, as they read on the whole; `state`: the case's present one.
+
+    Departments that were given it together are one step. Of reviews there is the one that led to the conclusion, or goes on now: what the centre
+    sent back is between it and the departments, for which the case is simply being handled.
+    """
+    shown: list[ToldStep] = []
+    for n, step in enumerate(steps):
+        next_one = steps[n + 1].what if n + 1 < len(steps) else ""
+        if step.what == UNDER_REVIEW:
+            goes_on = not next_one and state in (RESULT_SUBMITTED, CENTRE_REVIEW)
+            if next_one != CONCLUDED and not goes_on:
+                continue
+        if step.what == DISPATCHED:
+            names = [step.params["department"]]
+            if shown and (shown[-1].what, shown[-1].at) == (DISPATCHED, step.at):
+                names = [shown.pop().params["departments"], *names]
+            step = replace(step, params={"departments": "、".join(names)})
+        shown.append(step)
+    return shown
