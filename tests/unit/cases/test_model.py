@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from pathlib import Path
 
 import pytest
 
 from kit.errors import InvalidArgument
+from kit.statutory import Deadlines
+from kit.texts import Texts
 from services.cases import model
 from services.cases.reference import centres_of
 from services.cases.words import Words
@@ -84,16 +87,29 @@ def test_the_words_are_those_of_the_proto_and_all_have_names() -> None:
     with pytest.raises(InvalidArgument):
         words.categories.get("18", today)
     with pytest.raises(InvalidArgument):
-        words.categories.get("01", date(2014, 12, 31))  # before any version was in force
+        words.categories.get("01", date(2024, 12, 31))  # before any version was in force
 
 
-def test_every_rule_that_a_kind_names_is_there() -> None:
-    from kit.statutory import Deadlines
-
+@pytest.mark.parametrize("day", [date(2025, 1, 1), date(2026, 3, 2)])
+def test_every_rule_that_a_kind_names_is_there(day: date) -> None:
+    """From the first day of the made-up year on."""
     deadlines, words = Deadlines.load(DATA), Words(DATA)
-    for kind in words.kinds.on(date(2026, 3, 2)):
+    assert words.parameters(day).most_parties == 20
+    for kind in words.kinds.on(day):
         for complexity in ("", "simple", "general", "complex"):
-            assert deadlines.rule(kind.rule(complexity), date(2026, 3, 2)).amount > 0
+            assert deadlines.rule(kind.rule(complexity), day).amount > 0
+
+
+def test_what_is_local_says_in_both_languages_where_it_comes_from_and_since_when() -> None:
+    day, words, rules = date(2026, 3, 2), Words(DATA), Deadlines.load(DATA).rules
+    own = [rules.pick(name, day) for name in rules.names() if name.startswith("cases.")]
+    listed = [*words.kinds.on(day), *words.categories.on(day), *words.outcomes.on(day), *words.grounds.on(day)]
+    for one in [*own, *listed, *words.desks.on(day), words.parameters(day)]:
+        assert re.search("[\u4e00-\u9fff]", one.source), one
+        assert not re.search("[A-Za-z]{3,} [A-Za-z]", one.source), one
+        assert re.search("[A-Za-z]", one.source_en), one
+        assert not re.search("[\u4e00-\u9fff]", one.source_en), one
+        assert str(one.effective_from.year) == one.version.split(".")[0], one
 
 
 def test_the_centres_are_77_and_cover_everything() -> None:
@@ -107,10 +123,6 @@ def test_the_centres_are_77_and_cover_everything() -> None:
 
 def test_every_sentence_has_its_text() -> None:
     """Every step that the code writes, and every reason that it refuses with."""
-    import re
-
-    from kit.texts import Texts
-
     texts = Texts.load(DATA / "texts")
     source = "".join(path.read_text("utf-8") for path in (DATA.parent / "services" / "cases").rglob("*.py"))
     reasons = set(
