@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
+from dataclasses import replace
 
 import asyncpg
 import pytest
@@ -180,6 +181,32 @@ async def test_a_timer_that_is_our_fault_starves_nobody(shelf_world: ShelfWorld,
     assert [row["key"] for row in await shelf_world.rows("shelf", "select key from fired")] == [fine.id]
     (waiting,) = await shelf_world.rows("shelf", "select key, attempts from timer")
     assert (waiting["key"], waiting["attempts"]) == (wrong.id, 1)
+
+
+async def test_writers_who_lock_nothing_at_their_first_try_keep_the_order(shelf_world: ShelfWorld) -> None:
+    """Many at once on one row: nobody is lost, versions have no gap, and events leave in the order of the versions."""
+    runtime = shelf_world.platform.services["shelf"].runtime
+    thing = await shelf_world.put("a")
+    tries = Counter[bool]()
+
+    async def change(unit: Unit) -> None:
+        tries[unit.patient] += 1
+        look = "select id, division, title, version from thing where id = $1"
+        read = unit.fetch(f"{look} for no key update", thing.id) if unit.patient else unit.peek(look, thing.id)
+        (row,) = await read
+        present = shelf.THINGS.load(unit, row)
+        if not unit.patient:
+            unit.unlocked("thing", present.id)
+        saved = await shelf.THINGS.save(unit, replace(present, title="b"))
+        unit.emit(shelf.changed(unit, saved))
+
+    for _ in range(5):
+        await asyncio.gather(*(runtime.transact(change, action="test") for _ in range(12)))
+    assert tries[True] > 0, "some were too slow at first"
+    rows = await shelf_world.rows("shelf", "select value from outbox order by id")
+    assert [shelf.pb.ThingChanged.FromString(row["value"]).version for row in rows] == list(range(1, 62))
+    rows = await shelf_world.rows("shelf", "select version from audit order by seq")
+    assert [row["version"] for row in rows] == list(range(1, 62))
 
 
 async def test_the_background_outlives_its_connections(database: Database, settings: Settings) -> None:
