@@ -179,7 +179,11 @@ def test_a_party_follows_its_case_by_code_and_pin_and_sees_no_more_than_concerns
     assert "Being worked on" in seen["stage"]["en"]
     assert len(seen["departments"]) == 3
     assert "河套酒业" not in str(seen)
-    assert seen["steps"][0]["sentence"]["zh"].startswith("杭锦后旗综治中心登记")
+    told = [step["sentence"]["zh"] for step in seen["steps"]]
+    assert told[0] == "已在杭锦后旗综治中心登记"
+    assert told[1].startswith("已受理")
+    assert told[2].startswith("已分派")
+    assert len(told) == 3
     other = look(company["code"].replace("-", ""), company["pin"])
     assert (other["role"], other["name"]) == ("PARTY_ROLE_RESPONDENT", "河套酒业有限公司")
     assert "乌" not in str({**other, "centreName": ""})
