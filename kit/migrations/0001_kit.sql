@@ -36,7 +36,7 @@ create table inbox (
     at timestamptz not null,
     primary key (handler, source, event_id)
 );
-create index inbox_at on inbox using brin (at) with (pages_per_range = 8, autosummarize = on);
+create index inbox_at on inbox (at);
 
 -- Events that a handler could not digest, and the later events of their keys.
 create table parked (
@@ -67,7 +67,7 @@ create table reply (
     at timestamptz not null,
     primary key (account, method, request_id)
 );
-create index reply_at on reply using brin (at) with (pages_per_range = 8, autosummarize = on);
+create index reply_at on reply (at);
 
 -- Things that happen by themselves. A generation tells this setting of a timer from an earlier one of the same name.
 create sequence timer_generation;

@@ -23,7 +23,7 @@ create table record (
     primary key (topic, partition, "offset")
 );
 create unique index record_event on record (event_id);
-create index record_at on record using brin (at) with (pages_per_range = 16, autosummarize = on);
+create index record_at on record (at);
 
 -- How far each group has come: the next offset that it wants.
 create table position (

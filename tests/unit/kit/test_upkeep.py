@@ -14,6 +14,10 @@ import pytest
 from kit.clock import VirtualClock
 from kit.config import Settings
 from kit.database import Database
+from kit.events import Envelope
+from kit.ids import uuid7
+from kit.log import Record
+from kit.log.sql import SqlLog
 from kit.platform import Platform
 from kit.upkeep import clean_once
 from tests import shelf
@@ -48,13 +52,14 @@ async def left(world: ShelfWorld) -> tuple[int, int]:
 
 
 class Counting:
-    """A pool that remembers how many rows each statement touched."""
+    """A pool that remembers what was said, and how many rows it touched."""
 
     def __init__(self, pool: Any):
-        self._pool, self.touched = pool, list[int]()
+        self._pool, self.said, self.touched = pool, list[tuple[Any, ...]](), list[int]()
 
     async def execute(self, *args: Any) -> str:
         tag: str = await self._pool.execute(*args)
+        self.said.append(args)
         self.touched.append(int(tag.split()[-1]))
         return tag
 
@@ -160,3 +165,42 @@ async def test_a_platform_that_runs_for_long_keeps_little(running_world: ShelfWo
 
     await until(gone, "what is past its retention has gone")
     assert (await counted("thing"), await counted("audit")) == (20, 20)
+
+
+async def test_a_clean_up_that_finds_nothing_reads_next_to_nothing(shelf_world: ShelfWorld) -> None:
+    """Also when new rows stand where old ones stood, as they all do in the end."""
+    runtime = shelf_world.platform.services["shelf"].runtime
+    pool, old = runtime.pool, MORNING - 100 * DAY
+    await fill(shelf_world, 20_000, old)
+    await fill(shelf_world, 100, MORNING)  # so that the old rows' pages are not given back
+    for table in ("inbox", "reply"):
+        await pool.execute(f"vacuum {table}")
+    assert await clean_once(runtime) == 40_000
+    for table in ("inbox", "reply"):
+        await pool.execute(f"vacuum {table}")
+    await fill(shelf_world, 20_000, MORNING)
+    counting = Counting(runtime.background_pool)
+    runtime._pools = (runtime.pool, counting)  # type: ignore[assignment]
+    assert await clean_once(runtime) == 0
+    for sql, *args in counting.said:
+        assert await pages_read(pool, sql, *args) < 30, sql
+    log = shelf_world.platform.log
+    assert isinstance(log, SqlLog)
+    for moment in (old, MORNING, MORNING):
+        records = [Record(Envelope(uuid7(), "t", "s", f"{n}", moment, "1508", False, ""), b"") for n in range(5000)]
+        await log.append("hetao.busy.v1", records)
+        await log._pool.execute("vacuum record")
+        await log.trim(MORNING - DAY, 5000)
+    trimming = Counting(log._pool)
+    log._pool, whole = trimming, log._pool
+    assert await log.trim(MORNING - DAY, 5000) == 0
+    log._pool = whole
+    ((sql, *args),) = trimming.said
+    assert await pages_read(log._pool, sql, *args) < 30
+
+
+async def pages_read(pool: Any, sql: str, *args: Any) -> int:
+    """How many pages a statement touches."""
+    (row,) = await pool.fetch(f"explain (analyze, buffers, format json) {sql}", *args)
+    (plan,) = row[0]
+    return int(plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"])
