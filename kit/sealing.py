@@ -205,9 +205,9 @@ class Keys:
         A keyed permutation, one for each `series` of a purpose: a Feistel network over the number's two halves, with the ten rounds of FF1 (NIST
         SP 800-38G). Under the oldest key, so that a new key in the middle of a series repeats nothing.
         """
-        left, right = divmod(number, half)
+        key, (left, right) = self._oldest, divmod(number, half)
         for turn in range(10):
-            mixed = self._oldest.mac("shuffle", purpose, f"{series}/{turn}/{right}".encode())
+            mixed = key.mac("shuffle", purpose, f"{series}/{turn}/{right}".encode())
             left, right = right, (left + int.from_bytes(mixed[:8])) % half
         return left * half + right
 
