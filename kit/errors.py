@@ -7,11 +7,12 @@ into problem details. Each carries a reason for machines; the sentences for peop
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
-
-import grpc
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from kit.clock import to_the_minute
+
+if TYPE_CHECKING:
+    import grpc
 
 
 class StartupError(Exception):
@@ -26,7 +27,8 @@ class DomainError(Exception):
     """`reason` is UPPER_SNAKE; `field` the request's field in proto names, dotted; `params` fill the texts and travel along, each up to
     100 characters, moments to the minute where the work is done; `about`: the subject whose words the texts use for them."""
 
-    code = grpc.StatusCode.UNKNOWN
+    #: The name of its gRPC code.
+    status: ClassVar[str] = "UNKNOWN"
 
     #: How long the caller should wait before the next try, where that is known.
     retry_after: timedelta | None = None
@@ -35,6 +37,12 @@ class DomainError(Exception):
         super().__init__(reason)
         self.reason, self.field, self.about = reason, field, about
         self.params = {k: _said(v) for k, v in params.items()}
+
+    @property
+    def code(self) -> grpc.StatusCode:
+        import grpc  # commands that only read a file do without
+
+        return grpc.StatusCode[self.status]
 
     def __str__(self) -> str:
         where = f" at {self.field}" if self.field else ""
@@ -48,7 +56,7 @@ def _said(value: Any) -> str:
 class InvalidArgument(DomainError):
     """The request is wrong whatever the state of the system."""
 
-    code = grpc.StatusCode.INVALID_ARGUMENT
+    status = "INVALID_ARGUMENT"
 
     def __init__(self, reason: str, *, field: str = "", violations: tuple[Violation, ...] = (), **params: Any):
         super().__init__(reason, field=field, **params)
@@ -67,23 +75,23 @@ class Violation:
 class FailedPrecondition(DomainError):
     """Right in itself, but not in the present state."""
 
-    code = grpc.StatusCode.FAILED_PRECONDITION
+    status = "FAILED_PRECONDITION"
 
 
 class NotFound(DomainError):
     """It does not exist, or not for the caller: the two are never told apart."""
 
-    code = grpc.StatusCode.NOT_FOUND
+    status = "NOT_FOUND"
 
 
 class AlreadyExists(DomainError):
-    code = grpc.StatusCode.ALREADY_EXISTS
+    status = "ALREADY_EXISTS"
 
 
 class Aborted(DomainError):
     """Somebody else was faster (a stale etag); read again and decide again."""
 
-    code = grpc.StatusCode.ABORTED
+    status = "ABORTED"
 
 
 class Stale(Aborted):
@@ -94,17 +102,17 @@ class Stale(Aborted):
 
 
 class PermissionDenied(DomainError):
-    code = grpc.StatusCode.PERMISSION_DENIED
+    status = "PERMISSION_DENIED"
 
 
 class Unauthenticated(DomainError):
-    code = grpc.StatusCode.UNAUTHENTICATED
+    status = "UNAUTHENTICATED"
 
 
 class ResourceExhausted(DomainError):
     """Too much or too often."""
 
-    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    status = "RESOURCE_EXHAUSTED"
 
     def __init__(self, reason: str, *, field: str = "", retry_after: timedelta | None = None, **params: Any):
         super().__init__(reason, field=field, **params)
@@ -114,23 +122,23 @@ class ResourceExhausted(DomainError):
 class Unavailable(DomainError):
     """Not now, or the outcome is unknown; repeating with the same request id settles it."""
 
-    code = grpc.StatusCode.UNAVAILABLE
+    status = "UNAVAILABLE"
 
 
 class Unimplemented(DomainError):
     """There is no such method here. Raised by the kit alone."""
 
-    code = grpc.StatusCode.UNIMPLEMENTED
+    status = "UNIMPLEMENTED"
 
 
 class DeadlineExceeded(DomainError):
-    code = grpc.StatusCode.DEADLINE_EXCEEDED
+    status = "DEADLINE_EXCEEDED"
 
 
 class Internal(DomainError):
     """Our fault. Raised by the kit alone, for what nobody foresaw."""
 
-    code = grpc.StatusCode.INTERNAL
+    status = "INTERNAL"
 
 
 class Refused(Exception):

@@ -8,12 +8,27 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
 
-#: Results go to standard output, all else to standard error.
-out, err = Console(soft_wrap=True, highlight=False), Console(stderr=True, soft_wrap=True, highlight=False)
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    #: Results go to standard output, all else to standard error.
+    out: Console
+    err: Console
+
+
+def __getattr__(name: str) -> Console:
+    """`out` and `err`, made when a command first uses them."""
+    if name not in ("out", "err"):
+        raise AttributeError(name)
+    from rich.console import Console
+
+    made = globals()[name] = Console(stderr=name == "err", soft_wrap=True, highlight=False)
+    return made
+
 
 COMMANDS = {
     "serve": ("services.cli.serve", "启动平台 · start the platform"),
@@ -37,10 +52,12 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module, help_ = COMMANDS[cmd_name]
-        command: click.Command = getattr(import_module(module), cmd_name)
-        command.short_help = help_
+        command: click.Command = getattr(import_module(COMMANDS[cmd_name][0]), cmd_name)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, told) for name, (_, told) in COMMANDS.items()])
 
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -50,6 +67,8 @@ def cli() -> None:
 
 def complain(zh: str, en: str) -> None:
     """One line in each language."""
+    from services.cli import err
+
     err.print(f"错误：{zh}", style="red", markup=False)
     err.print(f"error: {en}", style="red", markup=False)
 
@@ -60,6 +79,7 @@ def table(headers: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
         for row in rows:
             click.echo("\t".join(row))
         return
+    from rich.console import Console
     from rich.table import Table
 
     made = Table(*headers, box=None, pad_edge=False, header_style="bold")
