@@ -9,7 +9,7 @@ NUMBERS_PER_DAY = 1_000_000
 
 
 def case_code(county: str, day: date, number: int) -> str:
-    """A case's code for life (一案一码): county, day, number of the day, check digit: 150826-260302-000017-4."""
+    """A case's code for life (一案一码): county, day, number of the day, check digit: 150826-260302-481063-4."""
     body = f"{county}{day:%y%m%d}{number % NUMBERS_PER_DAY:06d}"
     return f"{body[:6]}-{body[6:12]}-{body[12:]}-{check_digit(body)}"
 
