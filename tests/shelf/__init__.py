@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import sys
+import shutil
 import tempfile
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -27,7 +27,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 
 
-def _compile() -> None:
+def _compile() -> Path:
     made = Path(tempfile.mkdtemp(prefix="hetao-shelf-"))
     target = made / "hetao" / "shelf" / "v1"
     target.mkdir(parents=True)
@@ -39,13 +39,15 @@ def _compile() -> None:
     if protoc.main(["protoc", *arguments, "hetao/shelf/v1/shelf.proto"]) != 0:
         raise RuntimeError("the shelf's proto does not compile")
     hetao.__path__.append(str(made / "hetao"))
-    assert sys.modules
+    return made
 
 
-_compile()
+_made = _compile()
 
 from hetao.shelf.v1 import shelf_pb2 as pb  # type: ignore  # noqa: E402
 from hetao.shelf.v1 import shelf_pb2_grpc as rpc  # type: ignore  # noqa: E402
+
+shutil.rmtree(_made)
 
 __all__ = ["MODULE", "THINGS", "Thing", "pb", "rpc"]
 
