@@ -176,9 +176,7 @@ def differing() -> list[str]:
 def main() -> None:
     if "--check" in sys.argv:
         if wrong := differing():
-            raise SystemExit(
-                "these pages do not follow code and data (run make docs): " + ", ".join(wrong)
-            )
+            raise SystemExit("these pages do not follow code and data (run make docs): " + ", ".join(wrong))
         return
     for path, found, wanted in pages():
         if found != wanted:
