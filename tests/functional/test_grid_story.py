@@ -82,7 +82,7 @@ def test_stacked_rubbish_is_solved_on_the_spot_with_its_evidence(worker: Person)
     assert (shown.status_code, shown.headers["content-type"]) == (200, "image/jpeg")
     told = sentences(worker, report)
     assert any("就地解决" in one["zh"] for one in told)
-    assert any("solved it on the spot" in one["en"] for one in told)
+    assert any("Solved on the spot by full-time worker" in one["en"] for one in told)
 
 
 def test_the_same_problem_twice_on_a_day_is_one(worker: Person) -> None:

@@ -141,7 +141,7 @@ class StaffApi:
 
     async def CreateStaff(self, request: staff_pb.CreateStaffRequest, unit: Unit) -> staff_pb.CreateStaffResponse:
         made = await self.service.create_staff(
-            unit, request.account, request.name, request.title, UUID(request.department_id)
+            unit, request.account, request.name, request.title, request.title_en, UUID(request.department_id)
         )
         return staff_pb.CreateStaffResponse(staff=staff(made))
 
@@ -160,7 +160,9 @@ class StaffApi:
         return staff_pb.ListStaffResponse(staff=map(staff, shown), next_page_token=token)
 
     async def UpdateStaff(self, request: staff_pb.UpdateStaffRequest, unit: Unit) -> staff_pb.UpdateStaffResponse:
-        changed = dict(named(changes(request, request.update_mask, ("name", "title", "department_id", "active"))))
+        changed = dict(
+            named(changes(request, request.update_mask, ("name", "title", "title_en", "department_id", "active")))
+        )
         if "department_id" in changed:
             changed["department_id"] = some_id(changed["department_id"]) or FIRST_ID
         saved = await self.service.update_staff(unit, request.account, changed, request.etag)
@@ -236,6 +238,7 @@ def staff(row: Staff) -> staff_pb.Staff:
         account=row.account,
         name=row.name,
         title=row.title,
+        title_en=row.title_en,
         department_id=str(row.department_id),
         division=row.division,
         active=row.active,

@@ -14,10 +14,10 @@ from kit.proto import given_moment, number_of, stamp, text_of
 from kit.unit import Unit
 from services.grid.api.convert import point, some_id, to_point
 from services.grid.model.reports import Handover, Photo, Report
-from services.grid.model.sentences import sentence
 from services.grid.service.handling import Handling
 from services.grid.service.handover import Handovers, Offer
 from services.grid.service.reports import NewPhoto, NewReport, Reports, Whole
+from services.grid.service.sentences import sentence
 from services.grid.service.telling import text
 
 
@@ -139,7 +139,7 @@ class ReportApi:
                 at=stamp(row.at),
                 account=row.account,
                 action=row.action,
-                sentence=text(sentence(row.action, titles.get(row.account, ""), row.facts)),
+                sentence=text(sentence(unit.runtime.texts, row.action, row.account, row.facts, titles)),
             )
             for row in shown
         ]

@@ -69,6 +69,7 @@ class GridApi:
             request.community,
             request.sequence,
             request.name,
+            request.name_en,
             text_of(types_pb2.GridKind, request.kind),
             request.households,
             [point(corner) for corner in request.outline],
@@ -86,7 +87,9 @@ class GridApi:
         return grids_pb.ListGridsResponse(grids=map(grid, shown), next_page_token=token)
 
     async def UpdateGrid(self, request: grids_pb.UpdateGridRequest, unit: Unit) -> grids_pb.UpdateGridResponse:
-        changed = dict(named(changes(request, request.update_mask, ("name", "households", "outline", "active"))))
+        changed = dict(
+            named(changes(request, request.update_mask, ("name", "name_en", "households", "outline", "active")))
+        )
         drawn = changed.pop("outline", None)
         outline = None if drawn is None else [point(corner) for corner in drawn]
         saved = await self.service.update(unit, request.grid_code, changed, outline, request.etag)
@@ -153,6 +156,7 @@ def grid(row: Grid) -> grids_pb.Grid:
         grid_id=str(row.id),
         grid_code=row.code,
         name=row.name,
+        name_en=row.name_en,
         kind=number_of(types_pb2.GridKind, row.kind),
         form=number_of(types_pb2.GridForm, row.form),
         community=row.division,

@@ -101,7 +101,7 @@ class Duty:
 
 @dataclass(frozen=True, slots=True)
 class Staff:
-    """A member of staff. `division` is that of the home department."""
+    """A member of staff. `title`: what he or she is called at work; `division` is that of the home department."""
 
     id: UUID
     account: str
@@ -109,6 +109,7 @@ class Staff:
     title: str
     department_id: UUID
     division: str
+    title_en: str = ""
     active: bool = True
     version: int = 1
 

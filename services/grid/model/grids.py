@@ -48,6 +48,7 @@ class Grid:
     south: float | None = None
     east: float | None = None
     north: float | None = None
+    name_en: str = ""
     active: bool = True
     made: bool = False
     version: int = 1

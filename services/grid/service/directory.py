@@ -166,12 +166,14 @@ class Directory:
 
     # -- staff --------------------------------------------------------------------------------------------------------
 
-    async def create_staff(self, unit: Unit, account: str, name: str, title: str, department_id: UUID) -> Staff:
+    async def create_staff(
+        self, unit: Unit, account: str, name: str, title: str, title_en: str, department_id: UUID
+    ) -> Staff:
         department: Department = await self._own(unit, store.DEPARTMENTS, department_id)
         await store.claim(unit, f"staff {account}")
         if await store.any_staff(unit, account):
             raise AlreadyExists("STAFF_EXISTS", field="account", account=account)
-        staff = Staff(new_id(unit), account, name, title, department.id, department.division)
+        staff = Staff(new_id(unit), account, name, title, department.id, department.division, title_en)
         await store.STAFF.add(unit, staff)
         unit.emit(telling.staff_changed(unit, staff, ()))
         return staff

@@ -57,11 +57,10 @@ class Grids:
         community: str,
         sequence: int,
         name: str,
+        name_en: str,
         kind: str,
         households: int,
         outline: Sequence[Point],
-        *,
-        made: bool = False,
     ) -> Grid:
         """`sequence`: the last three digits of the code, 0 for the next free ones. A code is never given twice."""
         if await divisions.find(unit, community) is None:
@@ -74,9 +73,9 @@ class Grids:
             raise AlreadyExists("GRID_EXISTS", field="sequence", code=code)
         at = Ancestors.of(community)
         grid = Grid(
-            new_id(unit), code, name, kind, form_of(community), community, at.township, at.county, households, made=made
-        )
-        grid = grid.drawn(outline)
+            new_id(unit), code, name, kind, form_of(community), community, at.township, at.county, households,
+            name_en=name_en,
+        ).drawn(outline)  # fmt: skip
         await self._check_outline(unit, grid)
         return await store.GRIDS.add(unit, grid)
 

@@ -146,9 +146,10 @@ class Handovers:
         content.pop("late_reason", None)
         entries = await store.entries(unit, report.id, 0, 100)
         titles = await directory.titles(unit, list({entry.account for entry in entries}))
-        history = [(entry, titles.get(entry.account, "")) for entry in entries]
         photos = await store.photos(unit, report.id)
-        unit.emit(telling.report_handed_over(unit, report, handover, centre, content, offer.category, photos, history))
+        unit.emit(
+            telling.report_handed_over(unit, report, handover, centre, content, offer.category, photos, entries, titles)
+        )
 
     async def _tell_receiver(self, unit: Unit, report: Report, handover: Handover) -> None:
         if handover.target == TO_EMERGENCY:

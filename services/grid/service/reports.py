@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -340,8 +340,8 @@ class Reports:
 
     async def timeline(
         self, unit: Unit, report_id: UUID, after_id: int, limit: int
-    ) -> tuple[Sequence[Entry], dict[str, str]]:
-        """Entries, and what their persons are called at work."""
+    ) -> tuple[Sequence[Entry], Mapping[str, tuple[str, str]]]:
+        """Entries, and what their persons are called at work, in Chinese and English."""
         report = await store.REPORTS.get(unit, report_id)
         entries = await store.entries(unit, report.id, after_id, limit)
         return entries, await directory.titles(unit, list({entry.account for entry in entries}))

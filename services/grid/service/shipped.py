@@ -36,6 +36,15 @@ from services.grid.store import grids as grid_store
 #: Of the readings of a polyphone the first is the likeliest; these characters are read otherwise in names of places.
 IN_NAMES_OF_PLACES = {"长": ["chang", "zhang"], "乐": ["le", "yue"], "行": ["hang", "xing"], "会": ["hui"]}
 
+#: The city and its counties have usual names, most of them from the Mongolian.
+IN_ENGLISH = {
+    "1508": "Bayannur", "150802": "Linhe District", "150821": "Wuyuan County", "150822": "Dengkou County", "150823": "Urad Front Banner",
+    "150824": "Urad Middle Banner", "150825": "Urad Rear Banner", "150826": "Hanggin Rear Banner",
+}  # fmt: skip
+KINDS_IN_ENGLISH = {
+    "街道": " Subdistrict", "镇": " Town", "乡": " Township", "苏木": " Sumu", "社区": " Community", "村": " Village", "嘎查": " Gacha",
+}  # fmt: skip
+
 
 def syllables(name: str) -> list[list[str]]:
     """Each character with its two likeliest syllables; what is no Chinese stands for itself."""
@@ -67,12 +76,20 @@ def centres(rows: Sequence[dict[str, str]]) -> list[Department]:
     for row in (*counties, *townships):
         place, county = row["code"], row["code"][:6]
         name = names[county] + ("" if place == county else row["name"]) + "综治中心"
-        spoken_name = "".join(one[0] for one in syllables(row["short_name"])).capitalize()
         parent = None if place == county else department_id(f"{county}-centre")
         code = f"{place}-centre"
-        english = f"Governance centre of {spoken_name}"
+        english = f"Governance centre of {in_english(row)}" + ("" if place == county else f", {IN_ENGLISH[county]}")
         made.append(Department(department_id(code), code, name, english, CENTRE, place, parent))
     return made
+
+
+def in_english(row: dict[str, str]) -> str:
+    """What a division is called in English: its usual name where it has one, else the pinyin of its name and what it is."""
+    if row["code"] in IN_ENGLISH:
+        return IN_ENGLISH[row["code"]]
+    kind = KINDS_IN_ENGLISH.get(row["kind"], "")
+    name = row["short_name"].removesuffix(row["kind"]) if kind else row["short_name"]
+    return "".join(one[0] for one in syllables(name)).capitalize() + kind
 
 
 class Shipped:
@@ -113,10 +130,10 @@ class Shipped:
         """Departments, staff, posts, grids and their triangles, all marked as made. Does nothing where it is done."""
         root = unit.runtime.settings.root_division
         organisation, grids = self._read("demo/departments.toml"), self._read("demo/grids.toml")
-        await self._add_departments(unit, [d for d in self.departments(organisation) if d.code.startswith(root)])
         accounts = [a for a in self._accounts() if a["department_code"].startswith(root)]
         if not accounts or await directory.any_staff(unit, accounts[0]["account"]):
             return
+        await self._add_departments(unit, [d for d in self.departments(organisation) if d.code.startswith(root)])
         await self._add_staff(unit, accounts)
         posts = [post for post in organisation["posts"] if post["department"].startswith(root)]
         await self._add_posts(unit, posts, organisation["since"])
@@ -132,24 +149,27 @@ class Shipped:
                 name = names[division]["name"] + called
                 above = organisation["offices_under"]
                 parent = None if office["code"] == above else department_id(f"{division}-{above}")
-                made.append(_made(f"{division}-{office['code']}", name, office["en"], DEPARTMENT, division, parent))
+                english = f"{office['en']} of {in_english(names[division])}"
+                made.append(_made(f"{division}-{office['code']}", name, english, DEPARTMENT, division, parent))
         for township in organisation["townships"]:
             row = names[township]
             kind = "街道办事处" if row["kind"] == "街道" else "人民政府"
             name = f"{names[township[:6]]['name']}{row['name'].removesuffix('街道')}{kind}"
-            made.append(_made(f"{township}-township", name, "Township office", TOWNSHIP, township, None))
+            english = f"Township office of {in_english(row)}"
+            made.append(_made(f"{township}-township", name, english, TOWNSHIP, township, None))
             for code, village in names.items():
                 if village["parent"] == township:
                     parent = department_id(f"{township}-township")
                     name = village["name"] if village["kind"] != "社区" else f"{village['short_name']}居民委员会"
-                    made.append(_made(f"{code}-community", name, "Community committee", COMMUNITY, code, parent))
+                    english = f"Committee of {in_english(village)}"
+                    made.append(_made(f"{code}-community", name, english, COMMUNITY, code, parent))
         return made
 
     async def _add_staff(self, unit: Unit, accounts: Sequence[dict[str, Any]]) -> None:
         staff = [
             Staff(
                 uuid5(NAMESPACE_URL, f"hetao:staff:{a['account']}"), a["account"], a["name"], a["title"],
-                department_id(a["department_code"]), a["department_code"].split("-", 1)[0],
+                department_id(a["department_code"]), a["department_code"].split("-", 1)[0], a["title_en"],
             )
             for a in accounts
         ]  # fmt: skip
@@ -179,7 +199,7 @@ class Shipped:
             grid_id = uuid5(NAMESPACE_URL, f"hetao:grid:{code}")
             grid = Grid(
                 grid_id, code, row["name"], row.get("kind", "basic"), form_of(at.community), at.community, at.township,
-                at.county, row.get("households", 0), made=True,
+                at.county, row.get("households", 0), name_en=row["name_en"], made=True,
             ).drawn([Point(lat, lon) for lon, lat in row.get("outline", [])])  # fmt: skip
             made.append(grid)
             for n, member in enumerate(row.get("members", [])):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID, uuid5
 
@@ -14,7 +14,7 @@ from kit.events import Event
 from kit.proto import number_of, stamp
 from kit.unit import Unit
 from services.grid.model import directory, reports
-from services.grid.model.sentences import sentence
+from services.grid.service.sentences import sentence
 from services.grid.store.reports import Entry
 
 #: Namespace of the intent ids: the same intent has the same id however often it is told.
@@ -125,9 +125,10 @@ def report_handed_over(
     content: dict[str, str],
     category: str,
     photos: Sequence[reports.Photo],
-    history: Sequence[tuple[Entry, str]],
+    history: Sequence[Entry],
+    titles: Mapping[str, tuple[str, str]],
 ) -> Event:
-    """For the centre that makes a case of it. `content` travels sealed; `history`: entries and what their persons are called at work."""
+    """For the centre that makes a case of it. `content` travels sealed; `titles`: what the persons of its history are called at work."""
     message = events_pb2.ReportHandedOver(
         handover_id=str(handover.id),
         report_id=str(report.id),
@@ -155,9 +156,12 @@ def report_handed_over(
         ],
         history=[
             events_pb2.HistoryEntry(
-                at=stamp(e.at), account=e.account, action=e.action, sentence=text(sentence(e.action, who, e.facts))
+                at=stamp(e.at),
+                account=e.account,
+                action=e.action,
+                sentence=text(sentence(unit.runtime.texts, e.action, e.account, e.facts, titles)),
             )
-            for e, who in history
+            for e in history
         ],
         content=unit.seal("handover.content", handover.id, orjson.dumps(content).decode()),
     )

@@ -176,10 +176,10 @@ async def staff_in(unit: Unit, division: str, after_key: tuple[str, str], limit:
     )
 
 
-async def titles(unit: Unit, accounts: Sequence[str]) -> dict[str, str]:
-    """What people are called at work, by account."""
-    rows = await unit.fetch("select account, title from staff where account = any($1)", accounts)
-    return {row["account"]: row["title"] for row in rows}
+async def titles(unit: Unit, accounts: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """What people are called at work, in Chinese and English, by account."""
+    rows = await unit.fetch("select account, title, title_en from staff where account = any($1)", accounts)
+    return {row["account"]: (row["title"], row["title_en"]) for row in rows}
 
 
 async def leave(unit: Unit, account: str, leave_id: UUID) -> Leave:

@@ -28,6 +28,9 @@ async def test_all_77_centres_are_departments(territory: Territory):
     found = (await territory.departments("city-leader").ListDepartments(request)).departments
     assert len(found) == 77
     assert next(d for d in found if d.department_id == department("150802013-centre")).name == "临河区金川街道综治中心"
+    english = [d.name_en for d in found]
+    assert len(set(english)) == 77
+    assert "Governance centre of Jinchuan Subdistrict, Linhe District" in english
 
 
 async def test_the_start_does_nothing_the_second_time(world: World):
@@ -178,18 +181,26 @@ async def test_staff_is_shown_with_posts_and_grids(territory: Territory):
 
 
 async def test_staff_is_added_once(territory: Territory):
-    request = staff_pb.CreateStaffRequest(account="new-one", name="新人", department_id=department("150802-water"))
+    request = staff_pb.CreateStaffRequest(
+        account="new-one",
+        name="新人",
+        title="值班员",
+        title_en="duty officer",
+        department_id=department("150802-water"),
+    )
     made = (await territory.staff().CreateStaff(request)).staff
-    assert (made.division, made.active) == ("150802", True)
+    assert (made.division, made.active, made.title_en) == ("150802", True, "duty officer")
     assert (await refused(territory.staff().CreateStaff(request))).reason == "STAFF_EXISTS"
     change = staff_pb.UpdateStaffRequest(
         account="new-one", department_id=department("150802-court"), update_mask=mask("department_id")
     )
     assert (await territory.staff().UpdateStaff(change)).staff.department_id == department("150802-court")
+    change = staff_pb.UpdateStaffRequest(account="new-one", title_en="clerk", update_mask=mask("title_en"))
+    assert (await territory.staff().UpdateStaff(change)).staff.title_en == "clerk"
     change = staff_pb.UpdateStaffRequest(account="new-one", active=False, update_mask=mask("active"))
     assert not (await territory.staff().UpdateStaff(change)).staff.active
     told = [e for e in await territory.events(events_pb2.StaffChanged) if e.account == "new-one"]
-    assert [e.active for e in told] == [True, True, False]
+    assert [e.active for e in told] == [True, True, True, False]
     assert "新人" not in str(told)
 
 

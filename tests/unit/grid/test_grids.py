@@ -91,10 +91,15 @@ async def test_wrong_grids_are_refused(territory: Territory):
 
 async def test_a_grid_changes_and_is_given_up(territory: Territory):
     request = pb.UpdateGridRequest(
-        grid_code=GRID, name="改名网格", active=False, update_mask=FieldMask(paths=["name", "active"])
+        grid_code=GRID,
+        name="改名网格",
+        name_en="Renamed grid",
+        active=False,
+        update_mask=FieldMask(paths=["name", "name_en", "active"]),
     )
     changed = (await territory.grids().UpdateGrid(request)).grid
     assert (changed.name, changed.active, changed.households) == ("改名网格", False, 412)
+    assert changed.name_en == "Renamed grid"
     member = pb.AddGridMemberRequest(
         grid_code=GRID, role=types_pb2.MEMBER_ROLE_BUILDING_HEAD, name="某某", from_date="2026-03-02"
     )

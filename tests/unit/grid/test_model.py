@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -11,17 +12,21 @@ from uuid import UUID
 
 import pytest
 
+from hetao.cases.v1.types_pb2 import CaseState
+from hetao.grid.v1 import types_pb2
 from kit.clock import CLOCK_SKEW
 from kit.config import DATA
 from kit.errors import DomainError, FailedPrecondition, InvalidArgument
 from kit.ids import uuid7
+from kit.proto import text_of
+from kit.texts import Texts
 from services.grid.model import reports as model
 from services.grid.model.directory import Duty, Leave, Post, check_duty, check_leave
 from services.grid.model.divisions import Ancestors, readings, search_words
 from services.grid.model.grids import RURAL, URBAN, Grid, Member, Triangle, code_of, form_of
 from services.grid.model.points import Point
 from services.grid.model.reports import MOVES, Handover, Photo, Report, check_times, same_place
-from services.grid.model.sentences import sentence
+from services.grid.service.sentences import sentence, variant
 from services.grid.service.shipped import centres, syllables
 from services.grid.words import Words
 
@@ -374,18 +379,73 @@ def test_places_are_the_same_by_point_or_by_words():
     assert not same_place(None, "", None, "", 100)
 
 
+TEXTS = Texts.load(DATA / "texts")
+
+
 def test_every_move_has_a_sentence_in_both_languages():
-    facts = {
-        "kind": "dispute", "level": "major", "outside": True, "count": 2, "into": "x", "target": "centre",
-        "reason": "beyond_ability", "to": "", "earlier": "x", "state": "refused", "case_code": "150826-1", "how": "own",
-    }  # fmt: skip
-    actions = {action for _, action, _ in MOVES.moves} | {"submit", "add photos", "follow", "overdue", "case"}
-    for action in actions:
-        zh, en = sentence(action, "网格员", facts)
-        assert zh
-        assert en
-    with pytest.raises(ValueError, match="no sentence"):
-        sentence("dance", "", {})
+    told = [
+        ("submit", {"kind": "dispute", "level": "major", "outside": False}),
+        ("submit", {"kind": "other", "level": "minor", "outside": True}),
+        ("follow", {"earlier": "150802-260302-DEADBEEF"}),
+        ("add photos", {"count": 2}),
+        ("verify", {"level": "major"}),
+        ("handle", {}),
+        ("solve", {}),
+        ("invalidate", {}),
+        ("merge", {"into": "150802-260302-DEADBEEF"}),
+        ("hand over", {"target": "centre", "reason": "several_departments", "to": ""}),
+        ("hand over", {"target": "grid", "reason": "elsewhere", "to": "150802013006001"}),
+        ("take over", {"target": "community"}),
+        ("take over", {"target": "centre", "case_code": "150802-1"}),
+        ("give back", {"state": "refused"}),
+        ("give back", {"state": "lapsed"}),
+        ("overdue", {}),
+        *(("case", {"case_code": "150802-1", "state": text_of(CaseState, n)}) for n in CaseState.values() if n),
+        *(("close", {"how": how}) for how in ("own", "acknowledged", "automatic", "emergency", "case", "merged")),
+    ]
+    assert {action for action, _ in told} >= {action for _, action, _ in MOVES.moves}
+    for action, facts in told:
+        zh, en = sentence(TEXTS, action, "w", facts, {"w": ("专职网格员", "full-time worker")})
+        for text in (zh, en):
+            assert "{" not in text
+            assert "_" not in text
+            assert "timeline" not in text
+        assert not re.search("[\u3000-\u9fff]", en)
+    keys = {f"report.timeline.{variant(action, facts)}" for action, facts in told}
+    assert keys == {key for key, _ in TEXTS.all() if key.startswith("report.timeline.")}
+
+
+def test_sentences_are_whole():
+    titles = {"w": ("专职网格员", "full-time worker")}
+
+    def told(action: str, account: str, **facts: object) -> tuple[str, str]:
+        return sentence(TEXTS, action, account, facts, titles)
+
+    assert told("hand over", "w", target="centre", reason="several_departments", to="") == (
+        "专职网格员移交综治中心，原因：需多部门协同",
+        "Handed over to the governance centre by full-time worker, because it needs several departments",
+    )
+    assert told("handle", "nobody")[1] == "Taken in hand by a member of staff"
+    assert told("verify", "system", level="major")[0] == "系统核实属实，等级为较大"
+    assert told("case", "system", case_code="150802-1", state="handling") == (
+        "案件 150802-1：办理中",
+        "Case 150802-1: being handled",
+    )
+
+
+@pytest.mark.parametrize(
+    ("param", "enum"),
+    [
+        ("report.kind", types_pb2.ReportKind),
+        ("report.level", types_pb2.ReportLevel),
+        ("report.reason", types_pb2.HandoverReason),
+        ("target", types_pb2.HandoverTarget),
+        ("phase", types_pb2.PhotoPhase),
+        ("handover.state", types_pb2.HandoverState),
+    ],
+)
+def test_every_code_of_a_sentence_has_its_words(param: str, enum: Any):
+    assert [text_of(enum, n) for n in enum.values() if n and f"{param}.{text_of(enum, n)}" not in TEXTS] == []
 
 
 def test_the_machine_can_be_drawn():

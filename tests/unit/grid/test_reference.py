@@ -102,4 +102,7 @@ def test_accounts_and_posts_of_the_demo_fit_together():
 async def test_a_warm_start_does_not_load_the_dictionary_of_pinyin(world: World):
     before = set(sys.modules)
     await load_again(world)
+    service = world.platform.services["grid"]
+    assert service.parts.demo is not None
+    await service.runtime.transact(service.parts.demo, action="grid.demo")
     assert not [name for name in set(sys.modules) - before if name.startswith("pypinyin")]

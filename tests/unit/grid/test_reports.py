@@ -45,7 +45,7 @@ async def test_the_timeline_reads_as_sentences(territory: Territory):
     made = await territory.verified(level=types_pb2.REPORT_LEVEL_MAJOR)
     first, second = await territory.timeline(made)
     assert first.sentence.zh == "泰欧社区第一网格专职网格员上报环境卫生（较大）"
-    assert first.sentence.en.endswith("reported a problem of sanitation (major)")
+    assert first.sentence.en == "Reported by full-time worker of grid 1, Taiou community: sanitation (major)"
     assert second.sentence.zh == "泰欧社区第一网格专职网格员核实属实，等级为较大"
 
 

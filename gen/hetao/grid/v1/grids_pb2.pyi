@@ -42,6 +42,7 @@ class Grid(_message.Message):
     MEMBERS_FIELD_NUMBER: _builtins.int
     VACANCIES_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    NAME_EN_FIELD_NUMBER: _builtins.int
     grid_id: _builtins.str
     """Id, a UUID."""
     grid_code: _builtins.str
@@ -66,6 +67,8 @@ class Grid(_message.Message):
     """Made-up data of the demo."""
     etag: _builtins.str
     """Version, to send back with a change."""
+    name_en: _builtins.str
+    """Name in English."""
     @_builtins.property
     def outline(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Point]:
         """Corners of its outline in CGCS2000; empty where not known."""
@@ -96,10 +99,11 @@ class Grid(_message.Message):
         members: _abc.Iterable[Global___GridMember] | None = ...,
         vacancies: _abc.Iterable[Global___Vacancy] | None = ...,
         etag: _builtins.str = ...,
+        name_en: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "community", b"community", "county", b"county", "etag", b"etag", "form", b"form", "grid_code", b"grid_code", "grid_id", b"grid_id", "households", b"households", "kind", b"kind", "made", b"made", "members", b"members", "name", b"name", "outline", b"outline", "township", b"township", "vacancies", b"vacancies"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "community", b"community", "county", b"county", "etag", b"etag", "form", b"form", "grid_code", b"grid_code", "grid_id", b"grid_id", "households", b"households", "kind", b"kind", "made", b"made", "members", b"members", "name", b"name", "name_en", b"name_en", "outline", b"outline", "township", b"township", "vacancies", b"vacancies"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -198,6 +202,7 @@ class CreateGridRequest(_message.Message):
     HOUSEHOLDS_FIELD_NUMBER: _builtins.int
     OUTLINE_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    NAME_EN_FIELD_NUMBER: _builtins.int
     community: _builtins.str
     """The village or community, 12 digits."""
     sequence: _builtins.int
@@ -210,6 +215,8 @@ class CreateGridRequest(_message.Message):
     """Households, 0 where not known."""
     request_id: _builtins.str
     """Repeat it to repeat the answer, not the effect."""
+    name_en: _builtins.str
+    """Name in English."""
     @_builtins.property
     def outline(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Point]:
         """Corners of its outline, three or more, in order; may be left out. Outlines of basic grids do not overlap."""
@@ -224,10 +231,11 @@ class CreateGridRequest(_message.Message):
         households: _builtins.int = ...,
         outline: _abc.Iterable[_common_pb2.Point] | None = ...,
         request_id: _builtins.str = ...,
+        name_en: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["community", b"community", "households", b"households", "kind", b"kind", "name", b"name", "outline", b"outline", "request_id", b"request_id", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["community", b"community", "households", b"households", "kind", b"kind", "name", b"name", "name_en", b"name_en", "outline", b"outline", "request_id", b"request_id", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -379,6 +387,7 @@ class UpdateGridRequest(_message.Message):
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    NAME_EN_FIELD_NUMBER: _builtins.int
     grid_code: _builtins.str
     """The grid, 15 digits."""
     name: _builtins.str
@@ -391,6 +400,8 @@ class UpdateGridRequest(_message.Message):
     """Version that the caller was shown; left out, it is not compared."""
     request_id: _builtins.str
     """Repeat it to repeat the answer, not the effect."""
+    name_en: _builtins.str
+    """Name in English."""
     @_builtins.property
     def outline(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Point]:
         """Corners of its outline; empty to forget it."""
@@ -410,10 +421,11 @@ class UpdateGridRequest(_message.Message):
         update_mask: _field_mask_pb2.FieldMask | None = ...,
         etag: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        name_en: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "etag", b"etag", "grid_code", b"grid_code", "households", b"households", "name", b"name", "outline", b"outline", "request_id", b"request_id", "update_mask", b"update_mask"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "etag", b"etag", "grid_code", b"grid_code", "households", b"households", "name", b"name", "name_en", b"name_en", "outline", b"outline", "request_id", b"request_id", "update_mask", b"update_mask"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -36,12 +36,13 @@ class Staff(_message.Message):
     GRID_CODES_FIELD_NUMBER: _builtins.int
     AWAY_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    TITLE_EN_FIELD_NUMBER: _builtins.int
     account: _builtins.str
     """Account at the identity provider."""
     name: _builtins.str
     """Name."""
     title: _builtins.str
-    """What he or she is called."""
+    """What he or she is called at work."""
     department_id: _builtins.str
     """Home department."""
     division: _builtins.str
@@ -52,6 +53,8 @@ class Staff(_message.Message):
     """Away today; on GetStaff alone."""
     etag: _builtins.str
     """Version, to send back with a change."""
+    title_en: _builtins.str
+    """What he or she is called at work, in English."""
     @_builtins.property
     def posts(self) -> _containers.RepeatedCompositeFieldContainer[_posts_pb2.Post]:
         """Posts held today; on GetStaff alone."""
@@ -73,10 +76,11 @@ class Staff(_message.Message):
         grid_codes: _abc.Iterable[_builtins.str] | None = ...,
         away: _builtins.bool = ...,
         etag: _builtins.str = ...,
+        title_en: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "active", b"active", "away", b"away", "department_id", b"department_id", "division", b"division", "etag", b"etag", "grid_codes", b"grid_codes", "name", b"name", "posts", b"posts", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "active", b"active", "away", b"away", "department_id", b"department_id", "division", b"division", "etag", b"etag", "grid_codes", b"grid_codes", "name", b"name", "posts", b"posts", "title", b"title", "title_en", b"title_en"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -131,16 +135,19 @@ class CreateStaffRequest(_message.Message):
     TITLE_FIELD_NUMBER: _builtins.int
     DEPARTMENT_ID_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    TITLE_EN_FIELD_NUMBER: _builtins.int
     account: _builtins.str
     """The account."""
     name: _builtins.str
     """Name."""
     title: _builtins.str
-    """What he or she is called."""
+    """What he or she is called at work."""
     department_id: _builtins.str
     """Home department."""
     request_id: _builtins.str
     """Repeat it to repeat the answer, not the effect."""
+    title_en: _builtins.str
+    """What he or she is called at work, in English."""
     def __init__(
         self,
         *,
@@ -149,10 +156,11 @@ class CreateStaffRequest(_message.Message):
         title: _builtins.str = ...,
         department_id: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        title_en: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "department_id", b"department_id", "name", b"name", "request_id", b"request_id", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "department_id", b"department_id", "name", b"name", "request_id", b"request_id", "title", b"title", "title_en", b"title_en"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -304,12 +312,13 @@ class UpdateStaffRequest(_message.Message):
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    TITLE_EN_FIELD_NUMBER: _builtins.int
     account: _builtins.str
     """The account."""
     name: _builtins.str
     """Name."""
     title: _builtins.str
-    """What he or she is called."""
+    """What he or she is called at work."""
     department_id: _builtins.str
     """Home department."""
     active: _builtins.bool
@@ -318,6 +327,8 @@ class UpdateStaffRequest(_message.Message):
     """Version that the caller was shown; left out, it is not compared."""
     request_id: _builtins.str
     """Repeat it to repeat the answer, not the effect."""
+    title_en: _builtins.str
+    """What he or she is called at work, in English."""
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
         """The fields to change; those alone are changed."""
@@ -333,10 +344,11 @@ class UpdateStaffRequest(_message.Message):
         update_mask: _field_mask_pb2.FieldMask | None = ...,
         etag: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        title_en: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "active", b"active", "department_id", b"department_id", "etag", b"etag", "name", b"name", "request_id", b"request_id", "title", b"title", "update_mask", b"update_mask"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "active", b"active", "department_id", b"department_id", "etag", b"etag", "name", b"name", "request_id", b"request_id", "title", b"title", "title_en", b"title_en", "update_mask", b"update_mask"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
