@@ -66,7 +66,7 @@ class Case(_message.Message):
     case_id: _builtins.str
     """Id, a UUID."""
     code: _builtins.str
-    """The code that people read and type: county, day, number and a check digit, such as 150826-260302-000017-4."""
+    """The code that people read and type: county, day, number and a check digit, such as 150826-260302-481063-4. The number does not tell another."""
     kind: _types_pb2.Kind.ValueType
     """Kind of matter; selects clocks and counting."""
     state: _types_pb2.CaseState.ValueType

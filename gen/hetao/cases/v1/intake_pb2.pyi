@@ -114,7 +114,7 @@ class CreateCaseResponse(_message.Message):
 
     @_builtins.property
     def duplicates(self) -> _containers.RepeatedCompositeFieldContainer[_case_pb2.Duplicate]:
-        """Perhaps the same quarrel: same parties and category within 30 days, at most 5."""
+        """Perhaps the same quarrel: same parties and category within 30 days, at most 5. Cases that the caller may not open are not among them."""
 
     def __init__(
         self,
