@@ -26,6 +26,7 @@ from services.cases.service.sealed import seal_content, seal_note
 from services.cases.service.steps import both, day, step
 from services.cases.store import cases as store
 from services.cases.store.cases import Folder, Step
+from services.cases.words import Word
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +158,7 @@ class Intake:
         found = await self.chain.own(unit, case_id, etag)
         case = found.case.refuse(ground, channel, unit.now)
         unit.cancel(CASE_CLOCK, case.id)
-        self._answer(unit, case, events_pb2.HANDOVER_ANSWER_REFUSED, ground)
+        self._answer(unit, case, events_pb2.HANDOVER_ANSWER_REFUSED, ground, word)
         said = step("refuse", {**both("ground", word), "channel": channel})
         return replace(found, case=await self.chain.save(unit, case, "refuse", said))
 
@@ -250,10 +251,10 @@ class Intake:
         steps.append(step("accept", {"due": day(limit.due_at)}))
         return case.accept(at, limit)
 
-    def _answer(self, unit: Unit, case: CaseFile, answer: int, reason: str = "") -> None:
+    def _answer(self, unit: Unit, case: CaseFile, answer: int, reason: str = "", ground: Word | None = None) -> None:
         """The grid learns what became of its hand-over."""
         if case.handover_id:
-            unit.emit(telling.handover_answered(case, answer, reason, unit.principal.account, unit.now))
+            unit.emit(telling.handover_answered(case, answer, reason, unit.principal.account, unit.now, ground))
 
     # -- parties ----------------------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from hetao.common.v1 import notice_pb2
 from kit.events import Event
 from kit.proto import number_of, stamp
 from services.cases.model import CaseFile
+from services.cases.words import Word
 
 #: Namespace of the intent ids: the same intent has the same id however often it is told.
 INTENTS = UUID("4b1d3f0c-7d0b-5c39-9a53-0d8f6c9a7e21")
@@ -52,8 +53,10 @@ def case_changed(case: CaseFile, what: str, epoch: int) -> Event:
     return Event(case.id, message, case.division)
 
 
-def handover_answered(case: CaseFile, answer: int, reason: str, by: str, at: datetime) -> Event:
-    """What the centre decided on a grid's hand-over."""
+def handover_answered(
+    case: CaseFile, answer: int, reason: str, by: str, at: datetime, ground: Word | None = None
+) -> Event:
+    """What the centre decided on a grid's hand-over. `ground`: of a refusal, which names the right channel too."""
     message = events_pb2.HandoverAnswered(
         handover_id=str(case.handover_id),
         report_id=str(case.report_id or ""),
@@ -64,6 +67,9 @@ def handover_answered(case: CaseFile, answer: int, reason: str, by: str, at: dat
         centre=case.centre,
         answered_by=by,
         answered_at=stamp(at),
+        ground_zh=ground.zh if ground else "",
+        ground_en=ground.en if ground else "",
+        channel=case.channel if ground else "",
     )
     return Event(case.id, message, case.division)
 

@@ -83,6 +83,7 @@ async def test_the_answer_goes_back_to_the_grid(centre: CentreAtWork) -> None:
     (answer,) = await answers(centre)
     assert (answer.handover_id, answer.answer) == (event.handover_id, events_pb2.HANDOVER_ANSWER_ACCEPTED)
     assert (answer.case_code, answer.answered_by) == (case.code, "dispatcher-2")
+    assert (answer.ground_zh, answer.ground_en, answer.channel) == ("", "", "")
 
 
 async def test_a_refused_hand_over_says_why(centre: CentreAtWork) -> None:
@@ -93,6 +94,9 @@ async def test_a_refused_hand_over_says_why(centre: CentreAtWork) -> None:
     await centre.cases("dispatcher-2").RefuseCase(request)
     (answer,) = await answers(centre)
     assert (answer.answer, answer.reason) == (events_pb2.HANDOVER_ANSWER_REFUSED, "not_clear")
+    assert answer.ground_zh == "事实或对象不清，无法办理"
+    assert answer.ground_en == "facts or persons not clear enough to work on"
+    assert answer.channel == "社区居委会"
 
 
 async def test_the_worker_sees_the_stage_of_what_she_reported(centre: CentreAtWork) -> None:

@@ -199,6 +199,9 @@ class HandoverAnswered(_message.Message):
     CENTRE_FIELD_NUMBER: _builtins.int
     ANSWERED_BY_FIELD_NUMBER: _builtins.int
     ANSWERED_AT_FIELD_NUMBER: _builtins.int
+    GROUND_ZH_FIELD_NUMBER: _builtins.int
+    GROUND_EN_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
     handover_id: _builtins.str
     report_id: _builtins.str
     answer: Global___HandoverAnswer.ValueType
@@ -209,6 +212,11 @@ class HandoverAnswered(_message.Message):
     centre: _builtins.str
     answered_by: _builtins.str
     """Account that decided."""
+    ground_zh: _builtins.str
+    """The ground of a refusal in words, as the dictionary had it on the day; empty for every other answer."""
+    ground_en: _builtins.str
+    channel: _builtins.str
+    """The right channel that the applicant was told with a refusal, such as a court; in the words of the centre, never a person's name."""
     @_builtins.property
     def answered_at(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
@@ -223,10 +231,13 @@ class HandoverAnswered(_message.Message):
         centre: _builtins.str = ...,
         answered_by: _builtins.str = ...,
         answered_at: _timestamp_pb2.Timestamp | None = ...,
+        ground_zh: _builtins.str = ...,
+        ground_en: _builtins.str = ...,
+        channel: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["answered_at", b"answered_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "answered_at", b"answered_at", "answered_by", b"answered_by", "case_code", b"case_code", "case_id", b"case_id", "centre", b"centre", "handover_id", b"handover_id", "reason", b"reason", "report_id", b"report_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "answered_at", b"answered_at", "answered_by", b"answered_by", "case_code", b"case_code", "case_id", b"case_id", "centre", b"centre", "channel", b"channel", "ground_en", b"ground_en", "ground_zh", b"ground_zh", "handover_id", b"handover_id", "reason", b"reason", "report_id", b"report_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
