@@ -15,14 +15,22 @@ from kit.errors import InvalidArgument
 
 D = TypeVar("D", bound=date)
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+#: Seconds of the first and the last second that a Timestamp may hold.
+_FIRST, _LAST = -62_135_596_800, 253_402_300_799
+
 
 def stamp(moment: datetime | None) -> Timestamp | None:
-    """A moment as Timestamp; None stays None, which leaves a field unset."""
+    """A moment as Timestamp; None stays None, which leaves a field unset. Whatever the database holds can be told: a moment that lies outside the
+    years 1 to 9999 of UTC (such as the first day of year 1 in Beijing) is told as the nearest in them."""
     if moment is None:
         return None
-    seconds = moment.timestamp()
-    whole = int(seconds // 1)
-    return Timestamp(seconds=whole, nanos=moment.microsecond * 1000)
+    since = moment - _EPOCH  # not `timestamp()`: a float does not hold the microseconds of every year
+    seconds = since.days * 86400 + since.seconds
+    if not _FIRST <= seconds <= _LAST:
+        return Timestamp(seconds=min(max(seconds, _FIRST), _LAST))
+    return Timestamp(seconds=seconds, nanos=since.microseconds * 1000)
 
 
 def moment(value: Timestamp) -> datetime:

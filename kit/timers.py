@@ -81,7 +81,11 @@ class TimerLoop:
             )
             for start in range(0, len(rows), self._settings.parallel):
                 part = rows[start : start + self._settings.parallel]
-                fired += sum(await asyncio.gather(*(self._fire(row) for row in part)))
+                results = await asyncio.gather(*(self._fire(row) for row in part), return_exceptions=True)
+                for failure in results:  # only when all have ended, so that none goes on unseen
+                    if isinstance(failure, BaseException):
+                        raise failure
+                fired += results.count(True)
             if len(rows) < self._settings.batch:
                 return fired
 

@@ -128,6 +128,11 @@ class Unit:
     def today(self) -> date:
         return business_date(self.now)
 
+    def new_id(self, nth: int = 0) -> UUID:
+        """An id for something new: it follows the time of the work, which lists go by. `nth`: its place among several of one unit, which keep their
+        order then."""
+        return uuid7(int(self.now.timestamp() * 1000) + nth)
+
     # -- reading and writing ------------------------------------------------------------------------------------------
 
     async def _connected(self) -> asyncpg.pool.PoolConnectionProxy[asyncpg.Record]:
@@ -310,12 +315,11 @@ class Unit:
 
     def _gather_own(self, reply: tuple[str, str, bytes, bytes] | None) -> None:
         """Events, audit, timers and the reply, beside the rows."""
-        stamp = int(self.now.timestamp() * 1000)
         for event, snapshot, traceparent in self._events:
             value = event.message.SerializeToString()
             if len(value) > LARGEST_EVENT:
                 raise ValueError(f"an event of {self.action} is over {LARGEST_EVENT} bytes")
-            what = uuid7(stamp), event.message.DESCRIPTOR.full_name, str(event.key), event.division
+            what = self.new_id(), event.message.DESCRIPTOR.full_name, str(event.key), event.division
             self.insert(OUTBOX, (*what, snapshot, value, self.now, traceparent))
         self.insert(AUDIT, *((*change, self.now, self.principal.account) for change in self._changes))
         for kind, key in self._cancelled:

@@ -14,7 +14,6 @@ from uuid import UUID
 
 from kit.egress import Egress, literal
 from kit.errors import FailedPrecondition, InvalidArgument, NotFound
-from kit.ids import uuid7
 from kit.unit import Unit
 from services.notify import store
 from services.notify.model import (
@@ -149,7 +148,7 @@ class Notify:
         self, unit: Unit, heard: Heard, recipient: Recipient, account: str, ground: str, title: Text, text: Text
     ) -> Message:
         return Message(
-            id=new_id(unit),
+            id=unit.new_id(),
             intent=heard.id,
             account=account,
             template=heard.template,
@@ -303,7 +302,7 @@ class Notify:
         division = await store.department_division(unit, department_id)
         if division is None or not unit.principal.covers(division):
             raise InvalidArgument("ENDPOINT_DEPARTMENT_UNKNOWN", field="department_id", department=department_id)
-        endpoint_id = new_id(unit)
+        endpoint_id = unit.new_id()
         secret = "whsec_" + base64.b64encode(os.urandom(32)).decode() if channel == WEBHOOK else ""
         endpoint = Endpoint(
             id=endpoint_id,
@@ -343,14 +342,9 @@ class Notify:
         return division
 
 
-def new_id(unit: Unit) -> UUID:
-    """Ids follow the time of the work, which lists go by."""
-    return uuid7(int(unit.now.timestamp() * 1000))
-
-
 def _delivery(unit: Unit, heard: Heard, channel: str, recipient: str, state: str) -> Delivery:
     return Delivery(
-        id=new_id(unit),
+        id=unit.new_id(),
         intent=heard.id,
         channel=channel,
         recipient=recipient,

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections import Counter
 from dataclasses import replace
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -181,6 +182,41 @@ async def test_a_timer_that_is_our_fault_starves_nobody(shelf_world: ShelfWorld,
     assert [row["key"] for row in await shelf_world.rows("shelf", "select key from fired")] == [fine.id]
     (waiting,) = await shelf_world.rows("shelf", "select key, attempts from timer")
     assert (waiting["key"], waiting["attempts"]) == (wrong.id, 1)
+
+
+async def test_timers_beside_one_that_lost_its_connection_are_finished_first(shelf_world: ShelfWorld) -> None:
+    """None goes on unseen while the loop thinks that it has ended, and an error of its own is not lost."""
+    service = shelf_world.platform.services["shelf"]
+    lost, beside = await shelf_world.put("lost"), await shelf_world.put("beside")
+    failed = asyncio.Event()
+
+    async def work(unit: Unit, key: str) -> None:
+        if key == lost.id:
+            failed.set()
+            raise ConnectionResetError
+        await failed.wait()
+        await asyncio.sleep(0)
+        await unit.execute("insert into fired (key) values ($1)", key)
+
+    timers = TimerLoop(service.runtime, [Timer("shelf.check", work)])
+    shelf_world.clock.move(2 * HOUR)
+    with pytest.raises(ConnectionResetError):
+        await timers.run_due()
+    assert [row["key"] for row in await shelf_world.rows("shelf", "select key from fired")] == [beside.id]
+    assert [row["key"] for row in await shelf_world.rows("shelf", "select key from timer")] == [lost.id]
+
+
+async def test_ids_of_a_unit_follow_its_clock_and_keep_their_order(shelf_world: ShelfWorld) -> None:
+    runtime = shelf_world.platform.services["shelf"].runtime
+
+    async def make(unit: Unit) -> list[UUID]:
+        return [unit.new_id(nth) for nth in range(50)]
+
+    made = await runtime.read(make, action="test")
+    assert made == sorted(made)
+    assert made[0].int >> 80 == int(shelf_world.clock.now().timestamp() * 1000)
+    shelf_world.clock.move(HOUR)
+    assert made[-1] < (await runtime.read(make, action="test"))[0]
 
 
 async def test_writers_who_lock_nothing_at_their_first_try_keep_the_order(shelf_world: ShelfWorld) -> None:
