@@ -27,15 +27,12 @@ from services.grid.words import Words
 def build(runtime: Runtime) -> Parts:
     blobs = Blobs.open(runtime.settings.media_url, pixel_limit=runtime.settings.media.pixel_limit)
 
-    async def photo_exists(media_id: str) -> bool:
-        return await blobs.photo(media_id) is not None
-
     async def lend_photo(media_id: str, lender: Principal, division: str) -> None:
         if any(lender.touches(one) for one in await blobs.divisions(media_id)):
             await blobs.bring(media_id, lender.account, [division])
 
     words, counties = Words(DATA), Counties(DATA / "counties.geojson")
-    directory, reports = Directory(words), Reports(runtime.deadlines, words, counties, photo_exists, lend_photo)
+    directory, reports = Directory(words), Reports(runtime.deadlines, words, counties, blobs.require_photos, lend_photo)
     handling = Handling(reports)
     handovers = Handovers(reports, handling)
     shipped = Shipped(DATA, handovers)

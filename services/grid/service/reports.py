@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -104,18 +104,18 @@ class Whole:
 
 
 class Reports:
-    """`photo_exists`: whether a photo was uploaded under this id. `lend_photo`: lets a division see a photo that the principal may see."""
+    """`require_photos`: refuses photos that nobody uploaded, by their fields. `lend_photo`: lets a division see a photo that the principal may see."""
 
     def __init__(
         self,
         deadlines: Deadlines,
         words: Words,
         counties: Counties,
-        photo_exists: Callable[[str], Awaitable[bool]],
+        require_photos: Callable[[Iterable[tuple[str, str]]], Awaitable[None]],
         lend_photo: Callable[[str, Principal, str], Awaitable[None]],
     ):
         self.deadlines, self.words, self.counties = deadlines, words, counties
-        self._photo_exists, self._lend_photo = photo_exists, lend_photo
+        self._require_photos, self._lend_photo = require_photos, lend_photo
 
     # -- coming in ----------------------------------------------------------------------------------------------------
 
@@ -266,11 +266,8 @@ class Reports:
     # -- photos -------------------------------------------------------------------------------------------------------
 
     async def require(self, photos: Sequence[NewPhoto]) -> None:
-        """Refuses photos that nobody uploaded. Before the unit's first statement: a connection must not wait for the media store."""
-        there = await asyncio.gather(*(self._photo_exists(photo.media_id) for photo in photos))
-        for photo, found in zip(photos, there, strict=True):
-            if not found:
-                raise InvalidArgument("PHOTO_UNKNOWN", field=f"{photo.field}.media_id")
+        """InvalidArgument(PHOTO_UNKNOWN). Before the unit's first statement: a connection must not wait for the media store."""
+        await self._require_photos((f"{photo.field}.media_id", photo.media_id) for photo in photos)
 
     async def add_photos(
         self, unit: Unit, report: Report, present: Sequence[Photo], new: Sequence[NewPhoto]
