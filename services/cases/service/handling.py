@@ -8,7 +8,6 @@ from uuid import UUID
 
 from kit.errors import InvalidArgument, NotFound, PermissionDenied
 from kit.events import Event
-from kit.ids import uuid7
 from kit.unit import Unit
 from services.cases import model
 from services.cases.model import Assignment, CaseFile, Party, Task
@@ -72,7 +71,7 @@ class Handling:
         return names
 
     def _task(self, unit: Unit, case: CaseFile, one: Assignment, name: str, nth: int) -> Task:
-        task_id = uuid7(int(unit.now.timestamp() * 1000) + nth)
+        task_id = unit.new_id(nth)
         task = Task(
             id=task_id,
             case_id=case.id,

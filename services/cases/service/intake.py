@@ -14,7 +14,6 @@ from hetao.cases.v1 import events_pb2
 from kit.clock import CLOCK_SKEW, business_date
 from kit.errors import FailedPrecondition, InvalidArgument, PermissionDenied
 from kit.identifiers import is_credit_code, is_phone, is_resident_id
-from kit.ids import uuid7
 from kit.sealing import canonical
 from kit.unit import Unit
 from services.cases import model
@@ -192,7 +191,7 @@ class Intake:
         return responsible
 
     async def _case(self, unit: Unit, new: NewCase, centre: Centre, handover: Handover | None) -> CaseFile:
-        case_id = uuid7(int(unit.now.timestamp() * 1000))
+        case_id = unit.new_id()
         county, township = new.division[:6], new.division[:9] if len(new.division) > 6 else ""
         content = {"title": new.title, "description": new.description, "place": new.place}
         return CaseFile(
@@ -276,7 +275,7 @@ class Intake:
             numbers |= {identity["id_number"]} - {""}
             pin, digest = self._pin(unit, case_id, taken)
             taken.add(digest)
-            party_id = uuid7(int(unit.now.timestamp() * 1000) + len(present) + len(parties))
+            party_id = unit.new_id(len(present) + len(parties))
             sealed = unit.seal("cases.party", party_id, orjson.dumps(identity).decode())
             parties.append(Party(party_id, case_id, one.role, one.type, sealed, digest))
             pins.append(pin)

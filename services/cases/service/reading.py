@@ -12,7 +12,6 @@ import orjson
 
 from kit.errors import InvalidArgument, NotFound, PermissionDenied
 from kit.identity import Principal
-from kit.ids import uuid7
 from kit.masking import mask_id_number, mask_name, mask_phone
 from kit.paging import FIRST_ID, FIRST_MOMENT, LAST_ID, Page
 from kit.unit import Unit
@@ -123,7 +122,7 @@ class Reading:
         if party is None:
             raise NotFound("NOT_FOUND", resource="party", field="party_id")
         unit.note(purpose=reason)
-        made = uuid7(int(unit.now.timestamp() * 1000))
+        made = unit.new_id()
         await store.DISCLOSURES.add(unit, Disclosure(made, case.id, party.id, unit.principal.account, unit.now))
         store.add_steps(unit, case.id, [step("reveal", self.chain.named("role", party.role))])
         return party, self.identity(unit, party)
