@@ -88,9 +88,14 @@ async def test_what_was_not_committed_comes_again(logs: LogUnderTest) -> None:
     subscription = log.subscribe("group", [TOPIC])
 
     async def fetched() -> Batch:
-        while True:
-            if batches := await subscription.fetch(wait=True):
-                return batches[0]
+        found: list[Batch] = []
+
+        async def some() -> bool:
+            found.extend(await subscription.fetch(wait=True))
+            return bool(found)
+
+        await until(some, "something was fetched")
+        return found[0]
 
     first = await fetched()
     await subscription.commit(first)
@@ -210,14 +215,14 @@ class Crowd:
     async def settle(self) -> dict[str, set[int]]:
         """Rounds until each member has its fair share; then for some more of them everything must stay as it is."""
         low, rest = divmod(PARTITIONS, len(self.members))
-        for _ in range(500):
-            shares = await self.round()
+        shares: dict[str, set[int]] = {}
+
+        async def fair() -> bool:
+            shares.update(await self.round())
             sizes = [len(share) for share in shares.values()]
-            if sum(sizes) == PARTITIONS and min(sizes) >= low and max(sizes) <= low + bool(rest):
-                break
-            await asyncio.sleep(0.02)
-        else:
-            raise AssertionError(f"the shares are not fair: {shares}")
+            return sum(sizes) == PARTITIONS and min(sizes) >= low and max(sizes) <= low + bool(rest)
+
+        await until(fair, "the shares are fair", 60)
         for _ in range(3):
             assert await self.round() == shares
         return shares
@@ -315,12 +320,15 @@ async def test_lag_is_what_a_group_has_not_committed(logs: LogUnderTest) -> None
     await log.append(TOPIC, [record("k", str(n)) for n in range(250)] + [record("other")])
     assert await lag(log, "group", [TOPIC]) == 251
     subscription = log.subscribe("group", [TOPIC])
-    committed = 0
-    while not committed:
-        for batch in await subscription.fetch(wait=True):
-            if not committed:
-                await subscription.commit(batch)
-                committed = len(batch.records)
+    found: list[Batch] = []
+
+    async def some() -> bool:
+        found.extend(await subscription.fetch(wait=True))
+        return bool(found)
+
+    await until(some, "something was fetched")
+    await subscription.commit(found[0])
+    committed = len(found[0].records)
     ends = await log.ends([TOPIC])
     assert await lag(log, "group", [TOPIC]) == 251 - committed
     await log.append(TOPIC, [record("k")] * 1)

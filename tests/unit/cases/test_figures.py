@@ -15,6 +15,7 @@ from kit.unit import Unit
 from services.cases.store import figures
 from services.cases.store.figures import Fact
 from tests.unit.cases.conftest import CentreAtWork
+from tests.waiting import until
 from tests.world import refused
 
 
@@ -142,18 +143,16 @@ async def test_a_rebuild_gives_the_same_figures(centre: CentreAtWork) -> None:
     await centre.world.rows("cases", "delete from figure returning division")
     assert (await centre.figures()).accepted == 0
     platform = centre.world.platform
+    channels = {"cases": platform.channel("cases"), "grid": Nobody()}
+    token = centre.world.token("admin-2")
+    rebuilding = asyncio.create_task(rebuild("cases", channels.__getitem__, token, lambda *_: None))
 
-    async def keep_settling() -> None:
-        while True:
-            await platform.settle()
-            await asyncio.sleep(0.02)
+    async def rebuilt() -> bool:
+        await platform.settle()
+        return rebuilding.done()
 
-    settling = asyncio.create_task(keep_settling())
-    try:
-        channels = {"cases": platform.channel("cases"), "grid": Nobody()}
-        said = await rebuild("cases", channels.__getitem__, centre.world.token("admin-2"), lambda *_: None)
-    finally:
-        settling.cancel()
+    await until(rebuilt, "the read model is rebuilt", 30)
+    said = await rebuilding
     after = await centre.figures()
     before.ClearField("as_of")
     after.ClearField("as_of")

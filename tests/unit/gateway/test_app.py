@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from contextlib import suppress
 from io import BytesIO
 
 import httpx
@@ -21,6 +22,7 @@ from kit.statutory import Deadlines
 from kit.texts import Texts
 from services.gateway import app as gateway
 from services.gateway.module import MODULE, listen
+from tests.waiting import until
 
 UPLOADER, LOOKER = "grid-worker", "auditor"
 ROLES = Roles(
@@ -315,12 +317,15 @@ async def test_the_server_answers_on_its_port_and_drains(runtime):
     (serve,) = MODULE.build(runtime).workers
     serving = asyncio.create_task(serve())
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
-        for _ in range(200):
-            try:
-                answer = await client.get("/healthz")
-                break
-            except httpx.ConnectError:
-                await asyncio.sleep(0.01)
+        answers: list[httpx.Response] = []
+
+        async def answered() -> bool:
+            with suppress(httpx.ConnectError):
+                answers.append(await client.get("/healthz"))
+            return bool(answers)
+
+        await until(answered, "it answers")
+        (answer,) = answers
         assert answer.json() == {"status": "ok"}
         assert "server" not in answer.headers
         body = orjson.dumps({"title": "x" * 2_000_000})

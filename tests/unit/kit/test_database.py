@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 import asyncpg
@@ -13,6 +14,7 @@ from kit.config import load
 from kit.database import Database, scram_verifier
 from kit.errors import StartupError
 from kit.postgres import EmbeddedPostgres, leftovers
+from tests.waiting import until
 
 SERVICES = ["grid", "cases", "log"]
 
@@ -110,13 +112,14 @@ async def test_a_pool_comes_back_after_the_server_did(scratch: Path):
         assert first
         await pool.fetchval("select 1")
         os.kill(first, signal.SIGKILL)
-        while True:
-            try:
-                assert await pool.fetchval("select 1") == 1
-                if database.embedded.pid != first:
-                    break
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
-                await asyncio.sleep(0.01)
+        embedded = database.embedded
+
+        async def back() -> bool:
+            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
+                return await pool.fetchval("select 1") == 1 and embedded.pid != first
+            return False
+
+        await until(back, "the pool reaches the new server", 60)
         await pool.close()
     assert leftovers(scratch / "data" / "postgres") == []
 

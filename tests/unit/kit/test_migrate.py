@@ -11,6 +11,7 @@ from kit.database import Database
 from kit.errors import StartupError
 from kit.migrate import Migration, lint, migrate, read, statements
 from kit.module import LOG, POSTGRES, Module
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[3]
 
@@ -124,8 +125,11 @@ async def test_it_waits_for_a_table_that_is_in_use_without_making_others_wait(
         await reader.execute("select * from thing")
         more = files("create table thing (id int)", "alter table thing add name text")
         running = asyncio.create_task(migrate(shop, [more]))
-        while not await other.fetchval(f"select count(*) from pg_stat_activity where {waits}"):
-            await asyncio.sleep(0.005)
+
+        async def queued() -> bool:
+            return bool(await other.fetchval(f"select count(*) from pg_stat_activity where {waits}"))
+
+        await until(queued, "the migration waits")
         # The migration stands in the queue for the table now, and this behind it: only until the migration steps back.
         assert await other.fetchval("select count(*) from thing") == 0
         assert not running.done()

@@ -19,6 +19,7 @@ from kit import postgres_programs
 from kit.errors import StartupError
 from kit.postgres import EmbeddedPostgres, leftovers
 from kit.postgres_programs import Programs, choose, find_programs
+from tests.waiting import until
 
 FOUND = find_programs()
 
@@ -43,11 +44,16 @@ def embedded(data_dir: Path, **arguments: object) -> EmbeddedPostgres:
 
 
 async def connected(postgres: EmbeddedPostgres) -> asyncpg.Connection:
-    while True:
-        try:
-            return await asyncpg.connect(postgres.dsn())
-        except (OSError, asyncpg.CannotConnectNowError, asyncpg.PostgresConnectionError):
-            await asyncio.sleep(0.01)
+    """A connection, as soon as one is to be had."""
+    made: list[asyncpg.Connection] = []
+
+    async def let_in() -> bool:
+        with suppress(OSError, asyncpg.CannotConnectNowError, asyncpg.PostgresConnectionError):
+            made.append(await asyncpg.connect(postgres.dsn()))
+        return bool(made)
+
+    await until(let_in, "PostgreSQL takes connections", 60)
+    return made[0]
 
 
 async def ask(postgres: EmbeddedPostgres, *statements: str) -> object:
@@ -99,8 +105,7 @@ async def test_killed_it_comes_back_with_all_that_was_committed(data_dir: Path, 
         await ask(postgres, "create table kept (one int)", "insert into kept values (1) returning one")
         first = postgres.pid
         os.kill(first, signal.SIGKILL)
-        while postgres.pid in (first, None):
-            await asyncio.sleep(0.01)
+        await until(lambda: postgres.pid not in (first, None), "it was started again", 60)
         assert await ask(postgres, "select count(*) from kept") == 1
 
 
@@ -148,8 +153,11 @@ async def test_backends_that_outlive_a_killed_postmaster_do_not_stop_the_next(da
     async with embedded(data_dir, binaries=binaries) as postgres:
         connection = await connected(postgres)
         busy = asyncio.create_task(connection.execute("select pg_sleep(60)"))
-        while not await ask(postgres, "select count(*) from pg_stat_activity where wait_event = 'PgSleep'"):
-            await asyncio.sleep(0.01)
+
+        async def asleep() -> bool:
+            return bool(await ask(postgres, "select count(*) from pg_stat_activity where wait_event = 'PgSleep'"))
+
+        await until(asleep, "the backend is busy")
         os.kill(postgres.pid or 0, signal.SIGKILL)
         assert await ask(postgres, "select 1") == 1
         with suppress(asyncpg.PostgresError, OSError):

@@ -41,6 +41,7 @@ from kit.proto import number_of, stamp
 from services.notify import module as notify
 from services.notify.jobs import Sender
 from tests.conftest import drop_database, open_folder
+from tests.waiting import until
 from tests.world import MORNING, World
 
 #: They have no service of their own, only an outbox.
@@ -319,8 +320,7 @@ async def provider() -> AsyncIterator[Provider]:
     app.add_api_route("/hook", made.answer, methods=["POST"])
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", lifespan="off", ws="none"))
     running = asyncio.create_task(server.serve())
-    while not server.started:
-        await asyncio.sleep(0.005)
+    await until(lambda: server.started, "the provider listens")
     port = server.servers[0].sockets[0].getsockname()[1]
     made.url = f"http://127.0.0.1:{port}/hook"
     yield made
