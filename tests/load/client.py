@@ -71,6 +71,10 @@ class Timings:
         finally:
             self._taken.append(time.perf_counter() - started)
 
+    def clear(self) -> None:
+        """Forgets the warm-up."""
+        self._taken.clear()
+
     def __len__(self) -> int:
         return len(self._taken)
 

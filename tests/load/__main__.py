@@ -1,0 +1,41 @@
+"""The figures: `python -m tests.load` (`make bench`), or some of them: `python -m tests.load rpc gateway lifecycles start`.
+
+Everything is measured on this machine in one run, over loopback, against a real `hetao serve` on a folder of its own with fsync on. The aims
+are ratios within the run; nothing here fails because a machine is slow or busy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from tests.load import gateway, lifecycles_stored, rpc, start
+
+PARTS: dict[str, Callable[[float], Coroutine[Any, Any, Table]]] = {
+    "rpc": rpc.measure,
+    "gateway": gateway.measure,
+    "lifecycles": lifecycles_stored.measure,
+    "start": start.measure,
+}
+
+
+@click.command()
+@click.argument("parts", nargs=-1, type=click.Choice(list(PARTS)))
+@click.option("--seconds", default=15.0, help="how long each rate is measured")
+def main(parts: tuple[str, ...], seconds: float) -> None:
+    console = Console(width=120)
+    for name in parts or PARTS:
+        began = time.monotonic()
+        console.print(asyncio.run(PARTS[name](seconds)))
+        console.print(f"({time.monotonic() - began:.0f} s)\n", style="dim")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
