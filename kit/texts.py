@@ -41,7 +41,7 @@ class Texts:
     def of(self, reason: str, params: Mapping[str, str], about: str = "") -> tuple[str, str]:
         """(Chinese, English). `about`: the subject whose words are meant. A reason without a text answers with its name, and a test finds it."""
         zh, en = self._texts.get(reason, (reason, reason))
-        words = {name: self._word(name, value, about) for name, value in params.items()}
+        words = {name: self.word(name, value, about) for name, value in params.items()}
         return (
             zh.format_map(_Known({name: word[0] for name, word in words.items()})),
             en.format_map(_Known({name: word[1] for name, word in words.items()})),
@@ -50,7 +50,8 @@ class Texts:
     def of_error(self, error: DomainError) -> tuple[str, str]:
         return self.of(error.reason, {**error.params, "field": error.field}, error.about)
 
-    def _word(self, name: str, value: str, about: str) -> tuple[str, str]:
+    def word(self, name: str, value: str, about: str = "") -> tuple[str, str]:
+        """(Chinese, English) of a value, by its parameter; itself where it has no words."""
         own = self._texts.get(f"{about}.{name}.{value}") if about else None
         return own or self._texts.get(f"{name}.{value}") or (value, value)
 

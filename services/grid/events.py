@@ -10,7 +10,7 @@ from hetao.cases.v1 import types_pb2 as cases_types
 from kit.events import Handler, hears, projects
 from kit.proto import text_of
 from kit.unit import Unit
-from services.grid.service.handover import CaseNews, Handovers
+from services.grid.service.handover import CaseNews, Handovers, Refusal
 
 
 def handlers(handovers: Handovers) -> Sequence[Handler]:
@@ -20,7 +20,10 @@ def handlers(handovers: Handovers) -> Sequence[Handler]:
         if event.answer == cases_pb.HANDOVER_ANSWER_ACCEPTED:
             await handovers.case_accepted(unit, handover_id, case_id, event.case_code, by)
         elif event.answer == cases_pb.HANDOVER_ANSWER_REFUSED:
-            await handovers.case_refused(unit, handover_id, case_id, event.reason, by)
+            refusal = Refusal(
+                event.reason, event.ground_zh or event.reason, event.ground_en or event.reason, event.channel
+            )
+            await handovers.case_refused(unit, handover_id, case_id, refusal, by)
         elif event.answer == cases_pb.HANDOVER_ANSWER_TRANSFERRED:
             await handovers.case_transferred(unit, handover_id, case_id, event.case_code, by)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from typing import Any, Final
@@ -65,6 +65,10 @@ _VALUE = re.compile(r"[0-9A-Za-z .:/_+-]{1,64}", re.ASCII)
 LINK = "link"
 
 
+def as_it_is(name: str, value: str) -> tuple[str, str]:
+    return value, value
+
+
 @dataclass(frozen=True, slots=True)
 class Template:
     """A text with its variables. Which ones it has is declared, and checked against its texts and against each notice."""
@@ -87,18 +91,24 @@ class Template:
             raise ValueError(f"template {name}: its texts do not have the variables that it declares")
         return template
 
-    def filled(self, values: Mapping[str, str], link: str) -> tuple[Text, Text]:
-        """Title and text. InvalidArgument(TEMPLATE_VARIABLES_WRONG | VARIABLE_NOT_PLAIN)."""
+    def filled(
+        self, values: Mapping[str, str], link: str, words: Callable[[str, str], tuple[str, str]] = as_it_is
+    ) -> tuple[Text, Text]:
+        """Title and text. `words`: what a code becomes in Chinese and in English, by its variable, where it is one that people do not read.
+
+        InvalidArgument(TEMPLATE_VARIABLES_WRONG | VARIABLE_NOT_PLAIN).
+        """
         if values.keys() != self.variables - {LINK}:
             raise InvalidArgument("TEMPLATE_VARIABLES_WRONG", field="variables", template=self.name)
         for name, value in values.items():
             if not _VALUE.fullmatch(value):
                 raise InvalidArgument("VARIABLE_NOT_PLAIN", field="variables", template=self.name, variable=name)
-        known = {**values, LINK: link}
+        said = {name: words(name, value) for name, value in values.items()} | {LINK: (link, link)}
+        zh, en = ({name: word[language] for name, word in said.items()} for language in (0, 1))
         title, text = self.title, self.text
         return (
-            Text(title.zh.format_map(known), title.en.format_map(known)),
-            Text(text.zh.format_map(known), text.en.format_map(known)),
+            Text(title.zh.format_map(zh), title.en.format_map(en)),
+            Text(text.zh.format_map(zh), text.en.format_map(en)),
         )
 
 

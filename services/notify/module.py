@@ -37,6 +37,7 @@ def build(runtime: Runtime) -> Parts:
     service = Notify(
         load_templates(DATA / "templates"),
         rules,
+        runtime.texts,
         links=f"{runtime.settings.public_url}/v1",
         egress=egress,
         insecure_allowed=embedded,

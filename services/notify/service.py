@@ -14,6 +14,7 @@ from uuid import UUID
 
 from kit.egress import Egress, literal
 from kit.errors import FailedPrecondition, InvalidArgument, NotFound
+from kit.texts import Texts
 from kit.unit import Unit
 from services.notify import store
 from services.notify.model import (
@@ -59,13 +60,20 @@ class Recipient:
 
 
 class Notify:
-    """`links`: what a subject is appended to, to become a link. `egress`: what endpoints may name. `insecure_allowed`: whether they may do
+    """`texts`: the words of codes. `links`: what a subject is appended to, to become a link. `egress`: what endpoints may name. `insecure_allowed`: whether they may do
     without TLS, and a robot be emulated on this machine."""
 
     def __init__(
-        self, templates: Mapping[str, Template], rules: Rules, *, links: str, egress: Egress, insecure_allowed: bool
+        self,
+        templates: Mapping[str, Template],
+        rules: Rules,
+        texts: Texts,
+        *,
+        links: str,
+        egress: Egress,
+        insecure_allowed: bool,
     ) -> None:
-        self._templates, self._rules, self._links = templates, rules, links
+        self._templates, self._rules, self._texts, self._links = templates, rules, texts, links
         self._egress, self._insecure_allowed = egress, insecure_allowed
 
     # -- telling people -----------------------------------------------------------------------------------------------
@@ -137,9 +145,8 @@ class Notify:
         template = self._templates.get(heard.template)
         if template is None:
             raise InvalidArgument("TEMPLATE_UNKNOWN", field="template", template=heard.template)
-        return template.filled(
-            {name: value for name, value in heard.variables.items() if name != LINK}, self._link(heard.subject)
-        )
+        values = {name: value for name, value in heard.variables.items() if name != LINK}
+        return template.filled(values, self._link(heard.subject), self._texts.word)
 
     def _link(self, subject: str) -> str:
         return f"{self._links}/{subject}"

@@ -159,7 +159,13 @@ def test_a_hand_over_that_the_centre_does_not_accept_goes_back_with_its_ground(
         return found if found["handover"]["state"] == "HANDOVER_STATE_REFUSED" else None
 
     report = eventually(back, "the report to come back")
-    assert (report["state"], report["handover"]["answerReason"]) == ("REPORT_STATE_HANDLING", "in_litigation")
+    answer = report["handover"]
+    assert (report["state"], answer["answerGround"]) == ("REPORT_STATE_HANDLING", "in_litigation")
+    assert answer["answerGroundText"]["en"] == "in court, arbitration or administrative review"
+    assert (answer["answerReason"], answer["answerChannel"]) == (answer["answerGroundText"]["zh"], refusal["channel"])
+    told = sentences(worker, report)[-1]
+    assert answer["answerReason"] in told["zh"]
+    assert refusal["channel"] in told["zh"]
 
 
 def test_her_own_grid_is_meant_where_she_names_its_community_or_nothing(worker: Person) -> None:

@@ -229,4 +229,9 @@ def handover(row: Handover, whole: Whole, explained: bool) -> report_pb2.Handove
         case_code=row.case_code,
         case_state=row.case_state,
         case_outcome=row.case_outcome,
+        answer_ground=row.answer_ground,
+        answer_ground_text=common_pb2.Text(zh=row.answer_ground_zh, en=row.answer_ground_en)
+        if row.answer_ground
+        else None,
+        answer_channel=row.answer_channel,
     )

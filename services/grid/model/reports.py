@@ -70,7 +70,8 @@ class Handover:
     """An offer of a report to somebody who can do more, and the answer. `note` and `answer_reason` are sealed.
 
     `due_at`: when the answer is due; None for an emergency number, which answers by telephone. `rule_version`: of the limit it follows.
-    `case_*`: what became of it at a centre, as last heard.
+    `case_*`: what became of it at a centre, as last heard. `answer_ground`, its words and `answer_channel`: why a centre did not accept it, and
+    the right channel that it named.
     """
 
     id: UUID
@@ -97,6 +98,10 @@ class Handover:
     case_outcome: str = ""
     case_epoch: int = 0
     case_version: int = 0
+    answer_ground: str = ""
+    answer_ground_zh: str = ""
+    answer_ground_en: str = ""
+    answer_channel: str = ""
     version: int = 1
 
     def answer(self, state: str, by: str, at: datetime, reason: bytes = b"") -> Handover:

@@ -60,6 +60,16 @@ class CaseNews:
     version: int
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a centre did not accept a case: the ground's code and words, and the right channel."""
+
+    ground: str
+    ground_zh: str
+    ground_en: str
+    channel: str
+
+
 class Handovers:
     def __init__(self, reports: Reports, handling: Handling):
         self.reports, self.handling = reports, handling
@@ -182,7 +192,9 @@ class Handovers:
 
     async def refuse(self, unit: Unit, report_id: UUID, reason: str, etag: str) -> Report:
         report, handover = await self._answering(unit, report_id, etag)
-        return await self._back(unit, report, handover, REFUSED, unit.principal.account, reason)
+        by = unit.principal.account
+        self._tell_sender(unit, report, handover, "grid.handover-refused")
+        return await self._back(unit, report, handover, REFUSED, by, reason)
 
     async def _answering(self, unit: Unit, report_id: UUID, etag: str) -> tuple[Report, Handover]:
         report = await store.REPORTS.get(unit, report_id)
@@ -200,17 +212,18 @@ class Handovers:
             raise PermissionDenied("HANDOVER_OF_OTHERS")
         return report, handover
 
-    async def _back(self, unit: Unit, report: Report, handover: Handover, state: str, by: str, reason: str) -> Report:
-        """Refused, or not answered in time: whoever handed it over has it again."""
+    async def _back(
+        self, unit: Unit, report: Report, handover: Handover, state: str, by: str, reason: str, **facts: str
+    ) -> Report:
+        """Refused, or not answered in time: whoever handed it over has it again. `facts`: more for the sentence that tells of it."""
         sealed = unit.seal("grid.handover.answer", handover.id, reason) if reason else b""
         answered = await store.HANDOVERS.save(unit, handover.answer(state, by, unit.now, sealed))
         unit.cancel(ANSWER, handover.id)
-        self._tell_sender(unit, report, answered, f"grid.handover-{state}")
-        return await self.handling.keep(unit, report.give_back(), [("give back", {"state": state})], answered)
+        return await self.handling.keep(unit, report.give_back(), [("give back", {"state": state, **facts})], answered)
 
-    def _tell_sender(self, unit: Unit, report: Report, handover: Handover, template: str) -> None:
+    def _tell_sender(self, unit: Unit, report: Report, handover: Handover, template: str, ground: str = "") -> None:
         if handover.handed_by != unit.principal.account:
-            unit.emit(telling.notice(template, report, handover.id, [To(account=handover.handed_by)]))
+            unit.emit(telling.notice(template, report, handover.id, [To(account=handover.handed_by)], ground=ground))
 
     # -- by itself, and from the centres ------------------------------------------------------------------------------
 
@@ -223,6 +236,7 @@ class Handovers:
             await self._due_again(unit, handover)
             return
         if handover.target != TO_CENTRE:
+            self._tell_sender(unit, report, handover, "grid.handover-lapsed")
             await self._back(unit, report, handover, LAPSED, "", "")
             return
         late = await store.HANDOVERS.save(unit, replace(handover, overdue=True))
@@ -257,11 +271,22 @@ class Handovers:
         facts = {"target": TO_CENTRE, "case_code": case_code}
         await self.handling.keep(unit, report, [("take over", facts)], answered)
 
-    async def case_refused(self, unit: Unit, handover_id: UUID, case_id: UUID, ground: str, by: str) -> None:
-        """The centre did not accept it; `ground`: the code of why."""
+    async def case_refused(self, unit: Unit, handover_id: UUID, case_id: UUID, refusal: Refusal, by: str) -> None:
+        """The centre did not accept it; who handed it over learns why, and which channel is the right one."""
         report, handover = await self._locked(unit, handover_id)
-        if report is not None and handover is not None and handover.state == OFFERED:
-            await self._back(unit, report, replace(handover, case_id=case_id), REFUSED, by, ground)
+        if report is None or handover is None or handover.state != OFFERED:
+            return
+        refused = replace(
+            handover,
+            case_id=case_id,
+            answer_ground=refusal.ground,
+            answer_ground_zh=refusal.ground_zh,
+            answer_ground_en=refusal.ground_en,
+            answer_channel=refusal.channel,
+        )
+        self._tell_sender(unit, report, refused, "grid.case-not-accepted", ground=refusal.ground)
+        words = {"ground_zh": refusal.ground_zh, "ground_en": refusal.ground_en, "channel": refusal.channel}
+        await self._back(unit, report, refused, REFUSED, by, refusal.ground_zh, **words)
 
     async def case_transferred(self, unit: Unit, handover_id: UUID, case_id: UUID, case_code: str, by: str) -> None:
         """The centre has passed it to an emergency service at once: that is its end."""

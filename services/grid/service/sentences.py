@@ -36,7 +36,7 @@ def variant(action: str, facts: Mapping[str, Any]) -> str:
         case "take over":
             return "take over as case" if facts.get("case_code") else "take over"
         case "give back":
-            return f"give back {facts['state']}"
+            return "give back not accepted" if facts.get("ground_zh") else f"give back {facts['state']}"
         case "close":
             return f"close {facts['how']}"
     return action

@@ -169,10 +169,18 @@ def report_handed_over(
 
 
 def notice(
-    template: str, report: reports.Report, about: UUID, to: Sequence[To], *, urgent: bool = False, case: str = ""
+    template: str,
+    report: reports.Report,
+    about: UUID,
+    to: Sequence[To],
+    *,
+    urgent: bool = False,
+    case: str = "",
+    ground: str = "",
 ) -> Event:
-    """Somebody should be told, once for `about`. Variables are codes, never names of persons; `case`: the code of a case."""
-    values = {"code": report.code, "case": case} if case else {"code": report.code}
+    """Somebody should be told, once for `about`. Variables are codes, never names of persons: of the report, of a case, of a centre's ground."""
+    given = {"code": report.code, "case": case, "ground": ground}
+    values = {name: value for name, value in given.items() if value}
     message = notice_pb2.NoticeRequested(
         intent_id=str(uuid5(INTENTS, f"{template}:{about}")),
         template=template,

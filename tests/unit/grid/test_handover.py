@@ -176,8 +176,20 @@ async def test_a_case_that_is_not_accepted_gives_the_report_back(territory: Terr
     await cases.RefuseCase(ground)
     await territory.world.settle()
     back = await territory.read(made)
-    assert (back.state, back.handover.state, back.handover.answer_reason) == (HANDLING, REFUSED, "in_litigation")
-    assert await territory.notices("grid.handover-refused") == [["grid-worker"]]
+    assert (back.state, back.handover.state, back.handover.answer_ground) == (HANDLING, REFUSED, "in_litigation")
+    zh, en = "已进入诉讼、仲裁或行政复议", "in court, arbitration or administrative review"
+    assert (back.handover.answer_ground_text.zh, back.handover.answer_ground_text.en) == (zh, en)
+    assert (back.handover.answer_reason, back.handover.answer_channel) == (zh, "人民法院")
+    told = (await territory.timeline(made))[-1].sentence
+    assert told.zh == f"综治中心不予受理：{zh}；请向人民法院反映"
+    assert told.en == f"Not accepted by the governance centre: {en}; the right channel: 人民法院"
+    assert await territory.notices("grid.case-not-accepted") == [["grid-worker"]]
+    assert await territory.notices("grid.handover-refused") == []
+    inbox = territory.world.stub(messages_pb2_grpc.MessageServiceStub, "notify", "grid-worker")
+    messages = (await inbox.ListMessages(messages_pb2.ListMessagesRequest())).messages
+    (message,) = [one for one in messages if one.template == "grid.case-not-accepted"]
+    assert f"不予受理：{zh}。" in message.text.zh
+    assert f"not accepted by the centre: {en}." in message.text.en
 
 
 async def test_a_case_that_goes_to_an_emergency_service_closes_the_report(territory: Territory):

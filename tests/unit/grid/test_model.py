@@ -398,6 +398,10 @@ def test_every_move_has_a_sentence_in_both_languages():
         ("take over", {"target": "community"}),
         ("take over", {"target": "centre", "case_code": "150802-1"}),
         ("give back", {"state": "refused"}),
+        (
+            "give back",
+            {"state": "refused", "ground_zh": "不属于受理范围", "ground_en": "not for it", "channel": "court"},
+        ),
         ("give back", {"state": "lapsed"}),
         ("overdue", {}),
         *(("case", {"case_code": "150802-1", "state": text_of(CaseState, n)}) for n in CaseState.values() if n),

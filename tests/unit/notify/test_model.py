@@ -75,6 +75,17 @@ def test_a_value_never_becomes_part_of_the_text_it_should_not():
             template.filled({"code": value}, "link")
 
 
+def test_a_code_is_told_in_words():
+    entry = {
+        "variables": ["ground"],
+        "title": {"zh": "不予受理", "en": "not accepted"},
+        "text": {"zh": "{ground}：{link}", "en": "{ground}: {link}"},
+    }
+    words = {("ground", "in_court"): ("已进入诉讼", "in court")}
+    filled = Template.parsed("x", entry).filled({"ground": "in_court"}, "l", lambda *said: words[said])
+    assert (filled[1].zh, filled[1].en) == ("已进入诉讼：l", "in court: l")
+
+
 def test_the_templates_of_the_product_are_sound():
     load_templates(DATA / "templates")
 

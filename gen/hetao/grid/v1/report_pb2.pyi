@@ -239,6 +239,9 @@ class Handover(_message.Message):
     CASE_CODE_FIELD_NUMBER: _builtins.int
     CASE_STATE_FIELD_NUMBER: _builtins.int
     CASE_OUTCOME_FIELD_NUMBER: _builtins.int
+    ANSWER_GROUND_FIELD_NUMBER: _builtins.int
+    ANSWER_GROUND_TEXT_FIELD_NUMBER: _builtins.int
+    ANSWER_CHANNEL_FIELD_NUMBER: _builtins.int
     handover_id: _builtins.str
     """Id, a UUID."""
     target: _types_pb2.HandoverTarget.ValueType
@@ -262,7 +265,7 @@ class Handover(_message.Message):
     answered_by: _builtins.str
     """Account that accepted or refused."""
     answer_reason: _builtins.str
-    """Why it was refused: in words, or the ground's code of the centre."""
+    """Why it was refused, in the words of who refused it; a centre's ground in Chinese."""
     case_id: _builtins.str
     """The case that came of it."""
     case_code: _builtins.str
@@ -271,6 +274,10 @@ class Handover(_message.Message):
     """Where the case stands, such as "handling"."""
     case_outcome: _builtins.str
     """How the case came out, such as "written_agreement"."""
+    answer_ground: _builtins.str
+    """Why a centre did not accept it, a code of data/dictionaries/grounds.toml; empty otherwise."""
+    answer_channel: _builtins.str
+    """The right channel for the matter, as the centre named it."""
     @_builtins.property
     def handed_over_at(self) -> _timestamp_pb2.Timestamp:
         """When."""
@@ -286,6 +293,10 @@ class Handover(_message.Message):
     @_builtins.property
     def answered_at(self) -> _timestamp_pb2.Timestamp:
         """When."""
+
+    @_builtins.property
+    def answer_ground_text(self) -> _common_pb2.Text:
+        """The same in words; unset otherwise."""
 
     def __init__(
         self,
@@ -310,10 +321,13 @@ class Handover(_message.Message):
         case_code: _builtins.str = ...,
         case_state: _builtins.str = ...,
         case_outcome: _builtins.str = ...,
+        answer_ground: _builtins.str = ...,
+        answer_ground_text: _common_pb2.Text | None = ...,
+        answer_channel: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["answer_due_at", b"answer_due_at", "answer_due_explanation", b"answer_due_explanation", "answered_at", b"answered_at", "handed_over_at", b"handed_over_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer_due_at", b"answer_due_at", "answer_due_explanation", b"answer_due_explanation", "answer_ground_text", b"answer_ground_text", "answered_at", b"answered_at", "handed_over_at", b"handed_over_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_due_at", b"answer_due_at", "answer_due_explanation", b"answer_due_explanation", "answer_overdue", b"answer_overdue", "answer_reason", b"answer_reason", "answered_at", b"answered_at", "answered_by", b"answered_by", "case_code", b"case_code", "case_id", b"case_id", "case_outcome", b"case_outcome", "case_state", b"case_state", "department_id", b"department_id", "emergency_number", b"emergency_number", "grid_code", b"grid_code", "handed_over_at", b"handed_over_at", "handed_over_by", b"handed_over_by", "handover_id", b"handover_id", "note", b"note", "reason", b"reason", "state", b"state", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_channel", b"answer_channel", "answer_due_at", b"answer_due_at", "answer_due_explanation", b"answer_due_explanation", "answer_ground", b"answer_ground", "answer_ground_text", b"answer_ground_text", "answer_overdue", b"answer_overdue", "answer_reason", b"answer_reason", "answered_at", b"answered_at", "answered_by", b"answered_by", "case_code", b"case_code", "case_id", b"case_id", "case_outcome", b"case_outcome", "case_state", b"case_state", "department_id", b"department_id", "emergency_number", b"emergency_number", "grid_code", b"grid_code", "handed_over_at", b"handed_over_at", "handed_over_by", b"handed_over_by", "handover_id", b"handover_id", "note", b"note", "reason", b"reason", "state", b"state", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
