@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from hetao.cases.v1 import events_pb2, types_pb2
-from hetao.common.v1 import notice_pb2
+from kit import notices
 from kit.events import Event
+from kit.notices import To
 from kit.proto import number_of, stamp
 from services.cases.model import CaseFile
 from services.cases.words import Word
@@ -88,14 +89,14 @@ def notice(
 
     `to`: (department id, post kind). Variables are codes, dates and numbers, never names of persons.
     """
-    values = {"code": case.code, **variables}
-    message = notice_pb2.NoticeRequested(
-        intent_id=str(uuid5(INTENTS, f"{template}:{about}:{round_}")),
-        template=template,
-        recipients=[notice_pb2.Recipient(department_id=department, post=post) for department, post in to],
-        variables=[notice_pb2.Variable(name=name, value=value) for name, value in values.items()],
-        urgency=notice_pb2.URGENCY_URGENT if urgent else notice_pb2.URGENCY_NORMAL,
+    return notices.notice(
+        template,
+        intents=INTENTS,
+        about=f"{about}:{round_}",
+        to=[To(department, post) for department, post in to],
+        variables={"code": case.code, **variables},
         subject=f"cases/{case.id}",
         division=case.division,
+        key=case.id,
+        urgent=urgent,
     )
-    return Event(case.id, message, case.division)
