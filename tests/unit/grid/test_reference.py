@@ -82,6 +82,26 @@ async def test_names_of_people_do_not_travel(territory: Territory):
     told = str(await territory.events(events_pb2.StaffChanged)) + str(await territory.events(events_pb2.PostChanged))
     assert "dispatcher" in told
     assert not [name for name in names if name in told]
+    grids = tomllib.loads((DATA / "demo" / "grids.toml").read_text("utf-8"))["grids"]
+    names += [member["name"] for grid in grids for member in grid["members"] if "name" in member]
+    published = await territory.world.platform.log._pool.fetch("select value from record")  # type: ignore[attr-defined]
+    audited = await territory.world.rows("grid", "select t::text from audit t")
+    held = b"".join(row["value"] for row in published) + str(audited).encode()
+    assert b"dispatcher" in held
+    assert not [name for name in names if name.encode() in held]
+
+
+async def test_of_people_the_directory_keeps_names_alone(world: World):
+    """What the law publishes of who serves a grid; a telephone or an identity number would have to be sealed."""
+    kept = await world.rows(
+        "grid",
+        "select column_name from information_schema.columns where table_schema = current_schema() and table_name = any($1)",
+        ["staff", "grid_member"],
+    )
+    assert {row["column_name"] for row in kept} == {
+        *("id", "account", "name", "title", "title_en", "department_id", "division", "active", "version"),
+        *("grid_id", "grid_code", "role", "area", "from_date", "until_date"),
+    }
 
 
 def test_accounts_and_posts_of_the_demo_fit_together():

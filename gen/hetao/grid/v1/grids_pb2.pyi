@@ -111,7 +111,9 @@ Global___Grid: _TypeAlias = Grid  # noqa: Y015
 
 @_typing.final
 class GridMember(_message.Message):
-    """A place in a triangle."""
+    """A place in a triangle. The name is there to be published with the grid: it stands in clear, as that of a member of staff does, without a telephone or
+    an identity number.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -22,7 +22,12 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Staff(_message.Message):
-    """A member of staff."""
+    """A member of staff.
+
+    The name stands in clear: whoever serves the public does so by name, and rules on grids have the worker's published (滨州市网格化服务管理条例, article 6:
+    the grid's name and extent, the worker's name and telephone, the number for complaints). Nothing else of a person is kept here, no identity number and
+    no telephone; such a number would be sealed. Names never travel in events, messages or logs: there people are accounts.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
