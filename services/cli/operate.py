@@ -140,7 +140,7 @@ def redrive(service: str, handler: str, key: str) -> None:
     async def work(call: Call) -> None:
         request = pb.RedriveDeadLettersRequest(service=service, handler=handler, key=key)
         answer = await call("RedriveDeadLetters", request)
-        out.print(f"已重投 {answer.redriven}，仍搁置 {answer.remaining}")
-        out.print(f"{answer.redriven} redriven, {answer.remaining} still put aside")
+        out.print(f"已重投 {answer.redriven}")
+        out.print(f"{answer.redriven} redriven")
 
     running(work)

@@ -166,20 +166,16 @@ class RedriveDeadLettersResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REDRIVEN_FIELD_NUMBER: _builtins.int
-    REMAINING_FIELD_NUMBER: _builtins.int
     redriven: _builtins.int
     """Events that are in effect now."""
-    remaining: _builtins.int
-    """Events that still wait."""
     def __init__(
         self,
         *,
         redriven: _builtins.int = ...,
-        remaining: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["redriven", b"redriven", "remaining", b"remaining"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["redriven", b"redriven"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -74,7 +74,7 @@ class OperationsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RedriveDeadLetters(self, request, context):
-        """Hands the parked events of one key back to their handler, in their order. Stops at the first that fails again.
+        """Hands the parked events of one key back to their handler, in their order: all of them or, where one fails again, none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

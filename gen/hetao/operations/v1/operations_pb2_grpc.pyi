@@ -36,7 +36,7 @@ class OperationsServiceStub:
     ListDeadLetters: _grpc.UnaryUnaryMultiCallable[_operations_pb2.ListDeadLettersRequest, _operations_pb2.ListDeadLettersResponse]
     """Lists the events that a handler of the service has put aside, oldest first."""
     RedriveDeadLetters: _grpc.UnaryUnaryMultiCallable[_operations_pb2.RedriveDeadLettersRequest, _operations_pb2.RedriveDeadLettersResponse]
-    """Hands the parked events of one key back to their handler, in their order. Stops at the first that fails again."""
+    """Hands the parked events of one key back to their handler, in their order: all of them or, where one fails again, none."""
     BeginRebuild: _grpc.UnaryUnaryMultiCallable[_operations_pb2.BeginRebuildRequest, _operations_pb2.BeginRebuildResponse]
     """Begins to build the read models of a service anew, beside the present ones. Next, ask the services that it names to republish."""
     Republish: _grpc.UnaryUnaryMultiCallable[_operations_pb2.RepublishRequest, _operations_pb2.RepublishResponse]
@@ -52,7 +52,7 @@ class OperationsServiceAsyncStub(OperationsServiceStub):
     ListDeadLetters: _aio.UnaryUnaryMultiCallable[_operations_pb2.ListDeadLettersRequest, _operations_pb2.ListDeadLettersResponse]  # type: ignore[assignment]
     """Lists the events that a handler of the service has put aside, oldest first."""
     RedriveDeadLetters: _aio.UnaryUnaryMultiCallable[_operations_pb2.RedriveDeadLettersRequest, _operations_pb2.RedriveDeadLettersResponse]  # type: ignore[assignment]
-    """Hands the parked events of one key back to their handler, in their order. Stops at the first that fails again."""
+    """Hands the parked events of one key back to their handler, in their order: all of them or, where one fails again, none."""
     BeginRebuild: _aio.UnaryUnaryMultiCallable[_operations_pb2.BeginRebuildRequest, _operations_pb2.BeginRebuildResponse]  # type: ignore[assignment]
     """Begins to build the read models of a service anew, beside the present ones. Next, ask the services that it names to republish."""
     Republish: _aio.UnaryUnaryMultiCallable[_operations_pb2.RepublishRequest, _operations_pb2.RepublishResponse]  # type: ignore[assignment]
@@ -77,7 +77,7 @@ class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _operations_pb2.RedriveDeadLettersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_operations_pb2.RedriveDeadLettersResponse, _abc.Awaitable[_operations_pb2.RedriveDeadLettersResponse]]:
-        """Hands the parked events of one key back to their handler, in their order. Stops at the first that fails again."""
+        """Hands the parked events of one key back to their handler, in their order: all of them or, where one fails again, none."""
 
     @_abc_1.abstractmethod
     def BeginRebuild(
