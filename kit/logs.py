@@ -25,7 +25,8 @@ def set_up(settings: Telemetry) -> None:
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level.upper())
     logging.captureWarnings(True)
-    logging.getLogger("asyncpg.pool").setLevel(logging.CRITICAL)  # a traceback a second while the database is away; we say it in a line
+    # A traceback a second while the database is away; we say it in a line.
+    logging.getLogger("asyncpg.pool").setLevel(logging.CRITICAL)
     for noisy in ("httpx", "httpcore", "asyncio", "uvicorn"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
