@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import gc
 import signal
 import socket
 import sys
@@ -78,6 +79,7 @@ async def _serve(settings: Settings, modules: Sequence[Module]) -> None:
             running = asyncio.create_task(platform.until_stopped(stop))
             await _listening(settings, modules, running)
             ready = True
+            spare_the_collector()
             steps.end()
             welcome(settings, modules, time.monotonic() - began)
             await running
@@ -87,6 +89,16 @@ async def _serve(settings: Settings, modules: Sequence[Module]) -> None:
     finally:
         steps.end()
     err.print("已停止 · stopped")
+
+
+def spare_the_collector() -> None:
+    """What the start made lives as long as the process and need not be looked through again and again; requests leave next to nothing in cycles.
+
+    A tenth of the process's time in case lifecycles, and the longest pauses of all.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
 
 
 async def _listening(settings: Settings, modules: Sequence[Module], running: asyncio.Task[None]) -> None:
