@@ -16,6 +16,9 @@ from services.notify.model import NORMAL, URGENT
 from services.notify.service import Notify, Recipient
 from services.notify.store import Heard
 
+#: What a notice may call a post.
+POSTS = {text_of(grid_types.PostKind, number) for number in grid_types.PostKind.values() if number}
+
 
 def handlers(service: Notify) -> list[Handler]:
     @hears(notice_pb2.NoticeRequested)
@@ -44,7 +47,7 @@ async def keep_department(unit: Unit, event: grid.DepartmentChanged) -> None:
 
 @projects(grid.PostChanged)
 async def keep_post(unit: Unit, event: grid.PostChanged) -> None:
-    kind = text_of(grid_types.PostKind, event.kind).replace("_", "-")
+    kind = text_of(grid_types.PostKind, event.kind)
     duties = [[duty.from_date, duty.until_date, duty.account] for duty in event.duties]
     key = (UUID(event.post_id), event.epoch, event.version, UUID(event.department_id))
     people = sorted({event.holder, *(duty.account for duty in event.duties)} - {""})
@@ -60,7 +63,7 @@ async def keep_staff(unit: Unit, event: grid.StaffChanged) -> None:
 
 def _recipient(recipient: notice_pb2.Recipient) -> Recipient:
     """A post of a department, or an account; anything else tells nobody and is refused."""
-    if recipient.department_id and recipient.post:
+    if recipient.department_id and recipient.post in POSTS:
         return Recipient(_id(recipient.department_id, "recipients.department_id"), recipient.post, "")
     if recipient.account and not recipient.department_id:
         return Recipient(None, "", recipient.account)

@@ -59,7 +59,7 @@ class Clocks:
             return
         told = await store.TASKS.save(unit, task.tell(task.told + 1))
         template, to = {
-            model.REMINDED: ("cases.task_reminder", (task.department, "duty-officer")),
+            model.REMINDED: ("cases.task_reminder", (task.department, "duty_officer")),
             model.SUPERIOR: ("cases.task_overdue", (task.department, "head")),
             model.DIRECTOR: ("cases.task_supervision", (case.centre, "director")),
         }[told.told]

@@ -46,7 +46,7 @@ class Handling:
             steps.append(step("dispatch to desk" if task.desk else "dispatch", facts))
             if not task.desk:
                 self.chain.limits.set_clock(unit, task)
-                unit.emit(self._tell(case, task, "cases.dispatched", "duty-officer"))
+                unit.emit(self._tell(case, task, "cases.dispatched", "duty_officer"))
         case = await self.chain.save(unit, case, "dispatch", *steps)
         return replace(found, case=case, tasks=[*present, *tasks])
 
@@ -156,7 +156,7 @@ class Handling:
         """A department is told and its clock runs anew."""
         if not task.desk:
             self.chain.limits.set_clock(unit, task)
-            unit.emit(self._tell(case, task, "cases.rework", "duty-officer"))
+            unit.emit(self._tell(case, task, "cases.rework", "duty_officer"))
 
     async def _save_tasks(self, unit: Unit, tasks: Sequence[Task], changed: Sequence[Task]) -> list[Task]:
         """All tasks of the case, with those that were changed as they are now."""

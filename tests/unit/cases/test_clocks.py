@@ -22,7 +22,7 @@ async def test_each_duty_officer_is_told_of_the_dispatch_once(centre: CentreAtWo
     case = await centre.dispatched()
     notices = await centre.notices("cases.dispatched")
     assert sorted(told(notices, "cases.dispatched")) == sorted(
-        (one, "duty-officer") for one in (LABOUR, JUSTICE, UNION)
+        (one, "duty_officer") for one in (LABOUR, JUSTICE, UNION)
     )
     assert {variable.name for notice in notices for variable in notice.variables} == {"code", "due", "days"}
     assert len({notice.intent_id for notice in notices}) == 3
@@ -35,7 +35,7 @@ async def test_silence_is_reminded_then_told_to_the_head_then_to_the_director(ce
     assert await centre.notices("cases.task_reminder") == []
     await centre.world.travel("2026-03-05 23:00")
     assert sorted(told(await centre.notices(), "cases.task_reminder")) == sorted(
-        [(JUSTICE, "duty-officer"), (UNION, "duty-officer")]
+        [(JUSTICE, "duty_officer"), (UNION, "duty_officer")]
     )
     assert await centre.notices("cases.task_overdue") == []
     await centre.world.travel("2026-03-06 08:00")

@@ -11,7 +11,7 @@ from tests.world import World
 
 async def test_a_notice_to_a_post_of_a_demo_centre_reaches_its_person(world: World):
     """Which accounts hold which posts is the grid's to say: the dispatcher of the Linhe centre, and of a street's too."""
-    wanted = [("150802-centre", "dispatcher"), ("150802013-centre", "dispatcher"), ("150802-housing", "duty-officer")]
+    wanted = [("150802-centre", "dispatcher"), ("150802013-centre", "dispatcher"), ("150802-housing", "duty_officer")]
 
     async def say(unit: Unit) -> None:
         for code, post in wanted:

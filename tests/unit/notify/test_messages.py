@@ -152,8 +152,13 @@ async def test_a_notice_that_is_wrong_is_parked_and_the_next_goes_on(notify_worl
 
 @pytest.mark.parametrize(
     ("intent", "recipient"),
-    [(str(uuid4()), {}), (str(uuid4()), {"department_id": str(uuid4())}), ("not-an-id", {"account": "deputy"})],
-    ids=["nobody", "no post", "no intent"],  # the same in every process that shares the tests out
+    [
+        (str(uuid4()), {}),
+        (str(uuid4()), {"department_id": str(uuid4())}),
+        (str(uuid4()), {"department_id": str(uuid4()), "post": "duty-officer"}),
+        ("not-an-id", {"account": "deputy"}),
+    ],
+    ids=["nobody", "no post", "no such post", "no intent"],  # the same in every process that shares the tests out
 )
 async def test_a_message_to_nobody_in_particular_is_parked(notify_world: NotifyWorld, intent, recipient):
     notice = notice_pb2.NoticeRequested(

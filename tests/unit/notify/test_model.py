@@ -120,12 +120,12 @@ def test_a_leader_is_not_replaced_by_a_subordinate():
 
 def test_somebody_on_the_roster_who_is_away_is_replaced_by_the_next_and_then_by_a_substitute():
     duties = (Span(DAY, DAY, "one"), Span(DAY, DAY, "two"))
-    post = Post(A, "duty-officer", "holder", duties)
-    assert Directory((A,), [post], {"one": [Span(DAY, DAY, "three")]}).find("duty-officer", DAY) == ("two", "duty")
+    post = Post(A, "duty_officer", "holder", duties)
+    assert Directory((A,), [post], {"one": [Span(DAY, DAY, "three")]}).find("duty_officer", DAY) == ("two", "duty")
     all_away = {
         name: [Span(DAY, DAY, substitute)] for name, substitute in (("one", "two"), ("two", "three"), ("holder", ""))
     }
-    assert Directory((A,), [post], all_away).find("duty-officer", DAY) == ("three", "substitute")
+    assert Directory((A,), [post], all_away).find("duty_officer", DAY) == ("three", "substitute")
 
 
 def test_addresses():

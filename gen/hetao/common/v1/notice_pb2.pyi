@@ -54,7 +54,7 @@ class Recipient(_message.Message):
     department_id: _builtins.str
     """The department or centre whose post is meant."""
     post: _builtins.str
-    """The kind of post, such as "duty-officer"."""
+    """The kind of post as PostKind spells it in small letters, such as "duty_officer"."""
     account: _builtins.str
     """One account; used when both fields above are empty."""
     def __init__(

@@ -102,7 +102,7 @@ class Delivery(_message.Message):
     department_id: _builtins.str
     """The department whose post was addressed."""
     post: _builtins.str
-    """The kind of post, such as "duty-officer"."""
+    """The kind of post, such as "duty_officer"."""
     account: _builtins.str
     """The account that was addressed, where no post was."""
     template: _builtins.str

@@ -95,7 +95,7 @@ class Message(_message.Message):
     department_id: _builtins.str
     """The department whose post was addressed; empty for a message to the account itself."""
     post: _builtins.str
-    """The kind of post that was addressed, such as "duty-officer"."""
+    """The kind of post that was addressed, such as "duty_officer"."""
     ground: Global___RecipientGround.ValueType
     """Why it came to the caller."""
     action: _builtins.str
