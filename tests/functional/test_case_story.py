@@ -89,7 +89,7 @@ def test_three_departments_work_and_the_centre_has_the_last_word(centre: Centre)
         (message,) = told(centre.officer(task), "cases.dispatched", case)
         assert case["code"] in message["text"]["zh"]
         assert case["code"] in message["text"]["en"]
-        assert message["post"] == "duty-officer"
+        assert message["post"] == "duty_officer"
         signed = centre.on_task(task, "signIn")
         assert (signed["state"], signed["signedInBy"]) == ("TASK_STATE_SIGNED_IN", centre.officer(task).account)
         listed = centre.officer(task).everything("/v1/caseTasks", "tasks")
