@@ -9,7 +9,6 @@ from typing import Any
 from uuid import UUID
 
 from kit.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
-from kit.ids import uuid7
 from kit.unit import Unit
 from services.grid.model import directory as model
 from services.grid.model.directory import DAY, Department, Duty, Holding, Leave, Post, Staff
@@ -21,11 +20,6 @@ from services.grid.words import Words
 
 #: Absences of others: for heads and administrators.
 MANAGE_LEAVES = "grid.leaves.manage"
-
-
-def new_id(unit: Unit) -> UUID:
-    """An id of the unit's time, so that keys follow business time in the demo year too."""
-    return uuid7(int(unit.now.timestamp() * 1000))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +51,7 @@ class Directory:
         if await store.department_by_code(unit, code):
             raise AlreadyExists("DEPARTMENT_EXISTS", field="code", code=code)
         await self._check_parent(unit, parent_id)
-        department = Department(new_id(unit), code, name, name_en, kind, division, parent_id)
+        department = Department(unit.new_id(), code, name, name_en, kind, division, parent_id)
         await store.DEPARTMENTS.add(unit, department)
         unit.emit(telling.department_changed(unit, department))
         return department
@@ -97,7 +91,7 @@ class Directory:
         department: Department = await self._own(unit, store.DEPARTMENTS, department_id)
         if not department.active:
             raise FailedPrecondition("DEPARTMENT_DISSOLVED", field="department_id")
-        post = await store.POSTS.add(unit, Post(new_id(unit), department.id, department.division, kind, name))
+        post = await store.POSTS.add(unit, Post(unit.new_id(), department.id, department.division, kind, name))
         unit.emit(telling.post_changed(unit, post, ()))
         return post
 
@@ -117,7 +111,7 @@ class Directory:
         first = since or unit.today
         filled = post.fill(account, first, unit.today)
         await self._end_holding(unit, post, first)
-        await store.HOLDINGS.add(unit, Holding(new_id(unit), post.id, account, first))
+        await store.HOLDINGS.add(unit, Holding(unit.new_id(), post.id, account, first))
         return await self._save(unit, filled)
 
     async def vacate_post(self, unit: Unit, post_id: UUID, since: date | None, etag: str) -> Post:
@@ -152,7 +146,7 @@ class Directory:
             raise InvalidArgument("DATE_IN_PAST", field="until_date")
         longest = self.words.parameters.on(unit.today).longest_duty
         model.check_duty(first, last, longest, await store.coming_duties(unit, post.id, min(first, unit.today)))
-        duty = Duty(new_id(unit), post.id, post.department_id, account, first, last)
+        duty = Duty(unit.new_id(), post.id, post.department_id, account, first, last)
         await store.DUTIES.add(unit, duty)
         await self._save(unit, post)
         return duty
@@ -173,7 +167,7 @@ class Directory:
         await store.claim(unit, f"staff {account}")
         if await store.any_staff(unit, account):
             raise AlreadyExists("STAFF_EXISTS", field="account", account=account)
-        staff = Staff(new_id(unit), account, name, title, department.id, department.division, title_en)
+        staff = Staff(unit.new_id(), account, name, title, department.id, department.division, title_en)
         await store.STAFF.add(unit, staff)
         unit.emit(telling.staff_changed(unit, staff, ()))
         return staff
@@ -214,7 +208,7 @@ class Directory:
         model.check_leave(account, first, last, substitute, unit.today, longest, present)
         if substitute:
             await self._check_substitute(unit, staff, substitute)
-        leave = Leave(new_id(unit), staff.id, account, first, last, substitute)
+        leave = Leave(unit.new_id(), staff.id, account, first, last, substitute)
         await store.LEAVES.add(unit, leave)
         await self._save_staff(unit, staff)
         return leave

@@ -13,7 +13,6 @@ from kit.unit import Unit
 from services.grid.model.divisions import Ancestors
 from services.grid.model.grids import BASIC, Grid, Member, Room, Triangle, Vacancy, code_of, form_of
 from services.grid.model.points import Point
-from services.grid.service.directory import new_id
 from services.grid.service.territory import Counties, polygon
 from services.grid.store import directory, divisions
 from services.grid.store import grids as store
@@ -73,7 +72,7 @@ class Grids:
             raise AlreadyExists("GRID_EXISTS", field="sequence", code=code)
         at = Ancestors.of(community)
         grid = Grid(
-            new_id(unit), code, name, kind, form_of(community), community, at.township, at.county, households,
+            unit.new_id(), code, name, kind, form_of(community), community, at.township, at.county, households,
             name_en=name_en,
         ).drawn(outline)  # fmt: skip
         await self._check_outline(unit, grid)
@@ -133,7 +132,7 @@ class Grids:
         elif not name:
             raise InvalidArgument("MEMBER_UNNAMED", field="name")
         begins = first or unit.today
-        member = Member(new_id(unit), grid.id, code, grid.division, role, account, name, area, begins, last)
+        member = Member(unit.new_id(), grid.id, code, grid.division, role, account, name, area, begins, last)
         self._triangle(unit, grid, await store.members(unit, grid.id)).check_room(member)
         await store.MEMBERS.add(unit, member)
         await store.GRIDS.save(unit, grid)

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from kit.errors import FailedPrecondition, InvalidArgument, PermissionDenied
+from kit.notices import To
 from kit.unit import Unit
 from services.grid.model.reports import (
     CLOSED,
@@ -23,7 +24,6 @@ from services.grid.model.reports import (
 )
 from services.grid.service import telling
 from services.grid.service.reports import ACKNOWLEDGE, VERIFY, NewPhoto, Reports, post_of, write
-from services.grid.service.telling import To
 from services.grid.store import reports as store
 
 #: (action, facts) of the timeline.

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from uuid import UUID
 
 from kit.errors import FailedPrecondition, InvalidArgument, PermissionDenied
+from kit.notices import To
 from kit.paging import FIRST_ID
 from kit.unit import Unit
 from services.grid.model.directory import CENTRE, COMMUNITY, DIRECTOR, HEAD, Department
@@ -26,10 +27,8 @@ from services.grid.model.reports import (
     Report,
 )
 from services.grid.service import telling
-from services.grid.service.directory import new_id
 from services.grid.service.handling import Handling, Step
 from services.grid.service.reports import ANSWER, GRAVE, Reports, post_of
-from services.grid.service.telling import To
 from services.grid.store import directory, grids
 from services.grid.store import reports as store
 
@@ -80,7 +79,7 @@ class Handovers:
         await self.reports.check_responsible(unit, report)
         department, grid = await self._receiver(unit, report, offer)
         by, limit = unit.principal.account, self.reports.answer_limit(unit)
-        handover_id = new_id(unit)
+        handover_id = unit.new_id()
         handover = Handover(
             id=handover_id,
             report_id=report.id,

@@ -14,6 +14,7 @@ import orjson
 from kit.clock import business_date
 from kit.errors import FailedPrecondition, InvalidArgument, PermissionDenied
 from kit.identity import Principal
+from kit.notices import To
 from kit.paging import LAST_ID, Page
 from kit.statutory import Deadline, Deadlines
 from kit.unit import Unit
@@ -32,8 +33,6 @@ from services.grid.model.reports import (
     same_place,
 )
 from services.grid.service import telling
-from services.grid.service.directory import new_id
-from services.grid.service.telling import To
 from services.grid.service.territory import Counties, grid_at
 from services.grid.store import directory, divisions, grids
 from services.grid.store import reports as store
@@ -127,7 +126,7 @@ class Reports:
         where = await self._locate(unit, new)
         at = Ancestors.of(where.division)
         words = {"title": new.title, "description": new.description, "place": new.place, "late_reason": new.late_reason}
-        report_id = new_id(unit)
+        report_id = unit.new_id()
         report = Report(
             id=report_id,
             kind=new.kind,
@@ -279,7 +278,7 @@ class Reports:
         for photo in new:
             if (photo.media_id, photo.phase) not in known:
                 known.add((photo.media_id, photo.phase))
-                added.append(Photo(new_id(unit), report.id, photo.media_id, photo.phase, photo.captured_at, by, at))
+                added.append(Photo(unit.new_id(), report.id, photo.media_id, photo.phase, photo.captured_at, by, at))
         if len(known) > MOST_PHOTOS:
             raise FailedPrecondition("PHOTOS_TOO_MANY", most=MOST_PHOTOS)
         if added:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from uuid import UUID, uuid5
+from uuid import UUID
 
 import orjson
 
-from hetao.common.v1 import common_pb2, notice_pb2
+from hetao.common.v1 import common_pb2
 from hetao.grid.v1 import events_pb2, types_pb2
+from kit import notices
 from kit.events import Event
+from kit.notices import To
 from kit.proto import number_of, stamp
 from kit.unit import Unit
 from services.grid.model import directory, reports
@@ -19,15 +20,6 @@ from services.grid.store.reports import Entry
 
 #: Namespace of the intent ids: the same intent has the same id however often it is told.
 INTENTS = UUID("7d0f2a54-52c1-5d0b-8a36-6a7f0c5f3b92")
-
-
-@dataclass(frozen=True, slots=True)
-class To:
-    """A recipient: a post of a department, or an account."""
-
-    department_id: UUID | None = None
-    post: str = ""
-    account: str = ""
 
 
 def department_changed(unit: Unit, department: directory.Department) -> Event:
@@ -181,19 +173,17 @@ def notice(
     """Somebody should be told, once for `about`. Variables are codes, never names of persons: of the report, of a case, of a centre's ground."""
     given = {"code": report.code, "case": case, "ground": ground}
     values = {name: value for name, value in given.items() if value}
-    message = notice_pb2.NoticeRequested(
-        intent_id=str(uuid5(INTENTS, f"{template}:{about}")),
-        template=template,
-        recipients=[
-            notice_pb2.Recipient(department_id=str(one.department_id or ""), post=one.post, account=one.account)
-            for one in to
-        ],
-        variables=[notice_pb2.Variable(name=name, value=value) for name, value in values.items()],
-        urgency=notice_pb2.URGENCY_URGENT if urgent else notice_pb2.URGENCY_NORMAL,
+    return notices.notice(
+        template,
+        intents=INTENTS,
+        about=str(about),
+        to=to,
+        variables=values,
         subject=f"reports/{report.id}",
         division=report.division,
+        key=report.id,
+        urgent=urgent,
     )
-    return Event(report.id, message, report.division)
 
 
 def text(pair: tuple[str, str]) -> common_pb2.Text:
