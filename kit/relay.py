@@ -37,10 +37,6 @@ and exists (select from lease where name = 'relay' and owner = $2 and epoch = $3
 """
 
 
-#: Seconds between two steps, at least.
-PAUSE = 0.02
-
-
 class Relay:
     def __init__(self, runtime: Runtime, event_log: Log):
         settings = runtime.settings.log
@@ -57,14 +53,14 @@ class Relay:
         while True:
             wanted.clear()
             try:
-                while await self.step() == self._batch:
+                while (gone := await self.step()) == self._batch:
                     pass
             except (*DATABASE_AWAY, TimeoutError, asyncpg.PostgresError) as error:
                 log.warning("the relay of %s waits: %s", self._runtime.name, type(error).__name__)
                 await asyncio.sleep(random.uniform(0.1, 0.5))
                 continue
-            # Not at once again: what other commits leave meanwhile goes along, or each would cost as much as all of them.
-            await asyncio.sleep(PAUSE)
+            if gone:  # not at once again: what other commits leave meanwhile goes along, or each would cost as much as all of them
+                await asyncio.sleep(self._poll)
             try:
                 async with asyncio.timeout(self._poll):
                     await wanted.wait()
