@@ -76,6 +76,7 @@ create table staff (
     account text collate "C" not null unique,
     name text not null,
     title text not null,
+    title_en text not null,
     department_id uuid not null references department (id),
     division text collate "C" not null,
     active boolean not null,
@@ -101,6 +102,7 @@ create table grid (
     id uuid primary key,
     code text collate "C" not null unique,
     name text not null,
+    name_en text not null,
     kind text not null,
     form text not null,
     division text collate "C" not null,
@@ -162,6 +164,8 @@ create table report (
     closed_at timestamptz,
     result bytea not null,
     merged_into uuid references report (id),
+    -- The report of the same place and kind that had ended before this one came.
+    follows uuid references report (id),
     handover_id uuid,
     offered_to text collate "C" not null,
     sender text collate "C" not null,
@@ -177,6 +181,7 @@ create index report_grid on report (grid_code, id);
 create index report_state on report (state, id);
 create index report_reporter on report (reporter, id);
 create index report_same on report (reporter, kind, occurred_at);
+create index report_ended on report (reporter, kind, closed_at) where closed_at is not null;
 create index report_merged on report (merged_into) where merged_into is not null;
 
 create table report_photo (
@@ -210,6 +215,11 @@ create table handover (
     answered_by text collate "C" not null,
     answered_at timestamptz,
     answer_reason bytea not null,
+    -- Why a centre did not accept it, and the right channel that it named.
+    answer_ground text not null,
+    answer_ground_zh text not null,
+    answer_ground_en text not null,
+    answer_channel text not null,
     case_id uuid,
     case_code text not null,
     case_state text not null,
