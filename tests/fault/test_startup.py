@@ -187,6 +187,9 @@ def test_a_taken_port_is_named_with_the_setting_that_changes_it(start: Start, va
     ("settings", "said"),
     [
         ({"HETAO_HTTP__PROT": "1"}, "HETAO_HTTP__PROT"),
+        ({"HETAO_DATA_DIR": "/proc/nope"}, "HETAO_DATA_DIR"),
+        ({"HETAO_HTTP__HOST": "0.0.0.0"}, "HETAO_HTTP__HOST=0.0.0.0"),
+        ({"HETAO_PROFILE": "production"}, "HETAO_IDENTITY__ISSUER"),
         ({"HETAO_DATABASE__BINARIES": "/nowhere"}, "/nowhere"),
         ({"HETAO_DATABASE_URL": "postgresql://127.0.0.1:1/x", "HETAO_DATABASE__START_TIMEOUT": "0.1"}, "127.0.0.1:1/x"),
     ],
