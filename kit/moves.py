@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 from kit.errors import FailedPrecondition
+from kit.rows import altered
 
 
 class HasState(Protocol):
@@ -33,7 +33,7 @@ class Moves:
         target = self._to.get((thing.state, action))
         if target is None:
             raise FailedPrecondition("MOVE_NOT_ALLOWED", about=self.about, state=thing.state, action=action)
-        return replace(thing, state=target, **changes)  # type: ignore[type-var]
+        return altered(thing, state=target, **changes)
 
     def allowed(self, state: str) -> tuple[str, ...]:
         """The actions that lead out of a state."""

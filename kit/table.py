@@ -7,12 +7,13 @@ else about SQL stands in the stores, as SQL.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 from uuid import UUID
 
 from kit.errors import NotFound
 from kit.gathered import Insert
+from kit.rows import altered
 from kit.unit import Unit
 
 
@@ -92,7 +93,7 @@ class Table(Generic[R]):
         was read."""
         await unit.touch(self.name, row.id)
         before = unit.loaded(self.name, row.id)
-        saved = replace(row, version=row.version + 1)
+        saved = altered(row, version=row.version + 1)
         columns, values = self._differing(before, saved)
         unit.change(self._update(columns), *values, row.id, row.version, required=True)
         unit.changed(self.name, before, saved)

@@ -8,6 +8,7 @@ from datetime import datetime
 from uuid import UUID
 
 from kit.errors import FailedPrecondition
+from kit.rows import altered
 from services.cases.model.limit import NOBODY, SUPERIOR, Limit
 from services.cases.model.party import Party
 from services.cases.model.states import ACCEPTED, CASE_MOVES, RUNNING
@@ -106,7 +107,7 @@ class CaseFile:
         restricted = said.restricted
         if restricted is None:
             restricted = self.restricted or (category is not None and category.restricted)
-        return replace(
+        return altered(
             self,
             category=said.category or self.category,
             scale=said.scale or self.scale,

@@ -31,7 +31,7 @@ class Limits:
 
     def __init__(self, deadlines: Deadlines, words: Words):
         self.deadlines, self.words = deadlines, words
-        self._explained: dict[tuple[str, str, int, datetime], ShownDeadline] = {}
+        self._explained: dict[tuple[str, str, int, datetime, datetime], ShownDeadline] = {}
 
     def new(self, rule_name: str, start: datetime, amount: int = 0) -> Limit:
         """By the rule in force; `amount` where somebody set it."""
@@ -44,8 +44,9 @@ class Limits:
         return self.deadlines.due(replace(rule, amount=row.limit_amount), row.limit_from)
 
     def explained(self, row: CaseFile | Task) -> ShownDeadline:
-        """A running limit as people read it. The same facts are explained once: the tasks of one dispatch share theirs."""
-        key = row.limit_rule, row.limit_version, row.limit_amount, row.limit_from
+        """A running limit as people read it. The same facts are explained once; an explanation names its start to the minute."""
+        start = row.limit_from.replace(second=0, microsecond=0)
+        key = row.limit_rule, row.limit_version, row.limit_amount, start, row.due_at
         shown = self._explained.get(key)
         if shown is None:
             due = self.deadline(row)
