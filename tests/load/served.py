@@ -85,16 +85,27 @@ class Served:
     def usage(self) -> Usage:
         process = psutil.Process(self.process.pid)
         user, system, *_ = process.cpu_times()
-        servers = [child for child in process.children(recursive=True) if "postgres" in child.name()]
-        # What ended backends used is in their parent's "children" times.
-        spent = sum(sum(server.cpu_times()[:4]) for server in servers if server.parent() == process)
-        spent += sum(sum(server.cpu_times()[:2]) for server in servers if server.parent() != process)
+        servers = [child for child in process.children(recursive=True) if _is_server(child)]
+        spent = sum(_spent(server, process.pid) for server in servers)
         return Usage(
             user + system,
             spent,
             process.memory_info().rss / 2**20,
             sum(_proportional(server.pid) for server in servers) / 2**10,
         )
+
+
+def _is_server(child: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return "postgres" in child.name()
+    return False
+
+
+def _spent(server: psutil.Process, platform: int) -> float:
+    """CPU seconds of a server process; what ended backends used is in their parent's "children" times. 0 when it has just ended."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return float(sum(server.cpu_times()[: 4 if server.ppid() == platform else 2]))
+    return 0.0
 
 
 def _proportional(pid: int) -> int:
