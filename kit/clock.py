@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 BUSINESS_ZONE = ZoneInfo("Asia/Shanghai")
@@ -35,6 +36,7 @@ class VirtualClock(Clock):
         self.move_to(self._now + by)
 
 
+@lru_cache(maxsize=1024)  # one unit of work asks two dozen times for the day of its own moment
 def business_date(moment: datetime) -> date:
     """The calendar day of `moment` where the work is done."""
     return moment.astimezone(BUSINESS_ZONE).date()

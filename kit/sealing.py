@@ -41,6 +41,8 @@ Suite = Literal["aes", "sm"]
 
 _SUITE_BYTE: Final[dict[Suite, int]] = {"aes": 1, "sm": 2}
 _NONCE, _TAG, _HEAD = 12, 16, 3
+#: All but letters, digits and "+".
+_SEPARATORS = re.compile(r"[^\w+]|_")
 _COUNTRY = re.compile(r"^(?:\+|00)86(?=\d)|^86(?=1[3-9]\d{9}$)")
 
 
@@ -219,8 +221,7 @@ class Keys:
 def canonical(text: str) -> str:
     """One form for what people write in many ways: NFKC, case, separators, the country code of a telephone number."""
     plain = unicodedata.normalize("NFKC", text).casefold()
-    kept = "".join(c for c in plain if c.isalnum() or c == "+")
-    return _COUNTRY.sub("", kept).replace("+", "")
+    return _COUNTRY.sub("", _SEPARATORS.sub("", plain)).replace("+", "")
 
 
 def _bound_to(name: str, owner: UUID | str) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
+from operator import attrgetter
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 from uuid import UUID
 
@@ -42,6 +43,7 @@ class Table(Generic[R]):
         self.columns = ", ".join(names)
         self._visible = visible or (_by_division if "division" in names else _always)
         self._names = names
+        self._values: Callable[[R], tuple[Any, ...]] = attrgetter(*names)
         self._insert = Insert(name, self.columns)
         self._updates: dict[tuple[str, ...], str] = {}
 
@@ -121,9 +123,6 @@ class Table(Generic[R]):
                 f"update {self.name} set {changes} where id = ${places[0]} and version = ${places[1]}"
             )
         return sql
-
-    def _values(self, row: R) -> tuple[Any, ...]:
-        return tuple(getattr(row, name) for name in self._names)
 
 
 def _by_division(unit: Unit, row: Any) -> bool:
