@@ -42,7 +42,7 @@ def name(chance: random.Random) -> str:
     return chance.choice(SURNAMES) + chance.choice(NAMES) + chance.choice(NAMES)
 
 
-def matter(chance: random.Random, *, accept: bool = True) -> dict[str, Any]:
+def matter(chance: random.Random) -> dict[str, Any]:
     """The body of POST /v1/cases. Its parties are hardly ever the same twice."""
     return {
         "kind": "KIND_DISPUTE",
@@ -65,10 +65,16 @@ def matter(chance: random.Random, *, accept: bool = True) -> dict[str, Any]:
             },
         ],
         "classification": {"category": "10", "scale": "SCALE_UNSPECIFIED", "complexity": "COMPLEXITY_SIMPLE"},
-        "accept": accept,
+        "accept": True,
     }
 
 
-def message(chance: random.Random, *, accept: bool = True) -> intake_pb2.CreateCaseRequest:
+def message(chance: random.Random) -> intake_pb2.CreateCaseRequest:
     """The same as a message."""
-    return ParseDict(matter(chance, accept=accept), intake_pb2.CreateCaseRequest())
+    return ParseDict(matter(chance), intake_pb2.CreateCaseRequest())
+
+
+def question() -> intake_pb2.CreateCaseRequest:
+    """The least that can be registered: a question of nobody in particular, with the same texts."""
+    body = {"kind": "KIND_CONSULTATION", "division": DIVISION, "title": "工伤待遇咨询", "description": DESCRIPTION}
+    return ParseDict(body, intake_pb2.CreateCaseRequest())

@@ -15,15 +15,16 @@ import uvloop
 
 from hetao.cases.v1 import cases_pb2_grpc
 from tests.load.client import Timings
-from tests.load.matters import message
+from tests.load.matters import message, question
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Times in seconds."""
+    """Times in seconds. `least`: the least that can be registered, in place of a dispute of two parties."""
 
     address: str
     token: str
+    least: bool = False
     writers: int = 16
     warm_up: float = 2.0
     seconds: float = 8.0
@@ -39,7 +40,8 @@ async def run(order: Order) -> dict[str, float]:
 
         async def write(number: int) -> None:
             chance = random.Random(order.seed * 1000 + number)
-            requests = [message(chance) for _ in range(50)]  # made beforehand: making them costs more than sending them
+            # Made beforehand: making them costs more than sending them.
+            requests = [question() if order.least else message(chance) for _ in range(50)]
             while time.monotonic() < until:
                 await timings.of(stub.CreateCase(chance.choice(requests), metadata=metadata))
 
