@@ -42,15 +42,16 @@ class Insert:
 
 @dataclass(slots=True)
 class Gathered:
-    """`rows` by their insert; `changes`: updates and deletes of one row each, those first that must find theirs; `runs`: see `run`."""
+    """`rows` by their insert; `changes`: updates and deletes of one row each, those first that must find theirs; `newest`: by statement, the
+    newest version of the row for each key."""
 
     rows: dict[Insert, list[Sequence[Any]]] = field(default_factory=dict)
     changes: list[tuple[str, Sequence[Any]]] = field(default_factory=list)
     required: int = 0
-    runs: list[tuple[str, list[Sequence[Any]]]] = field(default_factory=list)
+    newest: dict[str, dict[Any, tuple[tuple[int, ...], Sequence[Any]]]] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.rows or self.changes or self.runs)
+        return bool(self.rows or self.changes or self.newest)
 
     def insert(self, into: Insert, rows: Rows) -> None:
         self.rows.setdefault(into, []).extend(rows)
@@ -59,21 +60,27 @@ class Gathered:
         self.changes.insert(self.required if required else len(self.changes), (sql, args))
         self.required += required
 
-    def run(self, sql: str, args: Sequence[Any]) -> None:
-        """A statement with other arguments each time, one after the other, once all else is written."""
-        if self.runs and self.runs[-1][0] == sql:
-            self.runs[-1][1].append(args)
-        else:
-            self.runs.append((sql, [args]))
+    def keep_newest(self, sql: str, key: Any, version: tuple[int, ...], row: Sequence[Any]) -> None:
+        kept = self.newest.setdefault(sql, {})
+        if key not in kept or kept[key][0] < version:
+            kept[key] = version, row
 
-    def spread(self) -> None:
-        """Makes runs of the rows where they are too many for one statement: of all, since rows may refer to rows before them."""
-        if any(len(rows) > MOST_ROWS for rows in self.rows.values()):
-            self.runs[:0] = [(into.statement(), rows) for into, rows in self.rows.items()]
-            self.rows = {}
+    def take_bulk(self) -> list[tuple[str, Rows]]:
+        """The rows, where they are too many for one statement, as (statement for one, rows): all, since rows may refer to rows before them."""
+        if all(len(rows) <= MOST_ROWS for rows in self.rows.values()):
+            return []
+        bulk: list[tuple[str, Rows]] = [(into.statement(), rows) for into, rows in self.rows.items()]
+        self.rows = {}
+        return bulk
+
+    def projections(self) -> Iterator[tuple[str, list[list[Any]]]]:
+        """The statements that keep what is newest, each with an array for each column."""
+        for sql, kept in self.newest.items():
+            rows = [row for _, (_, row) in sorted(kept.items())]
+            yield sql, [list(column) for column in zip(*rows, strict=True)]
 
     def statement(self) -> tuple[str, list[Any]]:
-        """All but the runs in one, with its arguments; ("", []) for nothing.
+        """All rows and changes in one, with its arguments; ("", []) for nothing.
 
         Where a required change does not find its row it fails, by a division by zero, and writes nothing: it may be a transaction by itself.
         """

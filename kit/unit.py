@@ -196,9 +196,10 @@ class Unit:
         """An update or a delete of one row that the unit writes nowhere else. `required`: Aborted(ETAG_STALE) where there is no such row."""
         self._writing().change(sql, args, required=required)
 
-    def run_later(self, sql: str, *args: Any) -> None:
-        """A statement that is run many times in one unit, as by the events of a batch; in the order given, in one round trip."""
-        self._writing().run(sql, args)
+    def keep_newest(self, sql: str, key: Any, version: tuple[int, ...], row: Sequence[Any]) -> None:
+        """For a projection: of all that a batch of events says about a key the newest counts. The statement runs once and takes an array
+        for each column of the rows, which come in the order of their keys."""
+        self._writing().keep_newest(sql, key, version, row)
 
     def _writing(self) -> Gathered:
         if not self.writes:
@@ -220,18 +221,20 @@ class Unit:
         """Writes what was gathered; in a transaction if one statement is not all."""
         gathered, self._batch = self._batch, Gathered()
         self._waiting.clear()
-        gathered.spread()
-        if gathered.runs and not self._begun:
+        bulk = gathered.take_bulk()
+        if (bulk or gathered.newest) and not self._begun:
             await self._begin()
         connection = await self._connected()
+        for sql, rows in bulk:
+            await connection.executemany(sql, rows)
         sql, args = gathered.statement()
         if sql:
             try:
                 await connection.fetchval(sql, *args)
             except asyncpg.DivisionByZeroError:
                 raise Stale from None
-        for sql, rows in gathered.runs:
-            await connection.executemany(sql, rows)
+        for sql, columns in gathered.projections():
+            await connection.execute(sql, *columns)
 
     async def call(self, rpc: Callable[..., Awaitable[T]], request: Any) -> T:
         """A read RPC of another service, with the caller's own token and what is left of the deadline.

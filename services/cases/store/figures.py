@@ -5,8 +5,9 @@ A case counts in three divisions: its township (where known), its county, its ci
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date
+from operator import attrgetter
 from uuid import UUID
 
 import asyncpg
@@ -32,28 +33,38 @@ class Fact:
     overdue: bool
 
 
-#: The fact if it is newer, and what it changes in the sums: the old fact taken out, the new one put in. The advisory lock keeps consumers of
-#: several partitions from locking the same sums in different orders.
+_columns = attrgetter(*(field.name for field in fields(Fact)))
+
+#: The facts that are newer, and what they change in the sums: the old facts taken out, the new ones put in. The advisory lock keeps consumers
+#: of several partitions from locking the same sums in different orders.
 KEEP = """
-with old as (
-    select kind, category, county, township, accepted_on, concluded_on, resolved_on, reopened, overdue from case_fact where case_id = $1
+with said as (
+    select case_id, epoch, version, kind, category, county, township, accepted_on, concluded_on, resolved_on, reopened, overdue
+    from unnest(
+        $1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::date[], $9::date[], $10::date[],
+        $11::boolean[], $12::boolean[]
+    ) as s (case_id, epoch, version, kind, category, county, township, accepted_on, concluded_on, resolved_on, reopened, overdue)
+), old as (
+    select f.case_id, f.kind, f.category, f.county, f.township, f.accepted_on, f.concluded_on, f.resolved_on, f.reopened, f.overdue
+    from said s join case_fact f on f.case_id = s.case_id
 ), kept as (
     insert into case_fact as f (
         case_id, epoch, version, kind, category, county, township, accepted_on, concluded_on, resolved_on, reopened, overdue
-    ) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+    )
+    select case_id, epoch, version, kind, category, county, township, accepted_on, concluded_on, resolved_on, reopened, overdue from said
     on conflict (case_id) do update set
         epoch = excluded.epoch, version = excluded.version, kind = excluded.kind, category = excluded.category,
         county = excluded.county, township = excluded.township, accepted_on = excluded.accepted_on,
         concluded_on = excluded.concluded_on, resolved_on = excluded.resolved_on, reopened = excluded.reopened,
         overdue = excluded.overdue
     where (f.epoch, f.version) < (excluded.epoch, excluded.version)
-    returning 1
+    returning case_id
 ), fact as (
-    select 1 as sign, $4::text as kind, $5::text as category, $6::text as county, $7::text as township, $8::date as accepted_on,
-        $9::date as concluded_on, $10::date as resolved_on, $11::boolean as reopened, $12::boolean as overdue
-    from kept
+    select 1 as sign, kind, category, county, township, accepted_on, concluded_on, resolved_on, reopened, overdue
+    from said join kept using (case_id)
     union all
-    select -1, kind, category, county, township, accepted_on, concluded_on, resolved_on, reopened, overdue from old, kept
+    select -1, kind, category, county, township, accepted_on, concluded_on, resolved_on, reopened, overdue
+    from old join kept using (case_id)
 ), cell as (
     select place.division, part.day, kind, category, sum(part.accepted) as accepted, sum(part.resolved) as resolved,
         sum(part.concluded) as concluded, sum(part.reopened) as reopened, sum(part.overdue) as overdue,
@@ -94,21 +105,7 @@ from figure where division = $1 and day between $2 and $3 group by kind, categor
 
 def keep(unit: Unit, fact: Fact) -> None:
     """Takes a case's newest word into the sums; older or repeated words change nothing."""
-    unit.run_later(
-        KEEP,
-        fact.case_id,
-        fact.epoch,
-        fact.version,
-        fact.kind,
-        fact.category,
-        fact.county,
-        fact.township,
-        fact.accepted_on,
-        fact.concluded_on,
-        fact.resolved_on,
-        fact.reopened,
-        fact.overdue,
-    )
+    unit.keep_newest(KEEP, fact.case_id, (fact.epoch, fact.version), _columns(fact))
 
 
 async def sums(unit: Unit, division: str, first: date, last: date) -> list[asyncpg.Record]:
