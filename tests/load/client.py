@@ -21,8 +21,10 @@ class Connection:
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
 
-    async def call(self, method: str, path: str, body: Any = None, *, key: str = "") -> tuple[int, Any]:
-        """(status, parsed JSON). `key`: sent as Idempotency-Key."""
+    async def call(
+        self, method: str, path: str, body: Any = None, *, key: str = "", parse: bool = True
+    ) -> tuple[int, Any]:
+        """(status, parsed JSON). `key`: sent as Idempotency-Key; `parse`: whether the answer is JSON."""
         if self._writer is None:
             self._reader, self._writer = await asyncio.open_connection(self._host, self._port)
         assert self._reader
@@ -34,7 +36,7 @@ class Connection:
         status = int(answer[9:12])
         length = _header(answer, b"content-length")
         text = await self._reader.readexactly(int(length)) if length else await self._chunks()
-        return status, orjson.loads(text) if text else None
+        return status, orjson.loads(text) if text and parse else text
 
     async def _chunks(self) -> bytes:
         assert self._reader

@@ -23,6 +23,7 @@ class Order:
     port: int
     token: str
     paths: list[str]
+    parse: bool = True
     readers: int = 16
     warm_up: float = 1.0
     seconds: float = 4.0
@@ -35,7 +36,8 @@ async def run(order: Order) -> dict[str, float]:
     async def read() -> None:
         connection = Connection(order.host, order.port, order.token)
         while time.monotonic() < until:
-            status, case = await timings.of(connection.call("GET", random.choice(order.paths)))
+            call = connection.call("GET", random.choice(order.paths), parse=order.parse)
+            status, case = await timings.of(call)
             if status != 200:
                 raise RuntimeError(f"{status} {case}")
         connection.close()
