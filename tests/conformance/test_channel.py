@@ -25,7 +25,7 @@ from kit.module import Module, Parts, Runtime
 from kit.platform import Platform
 from kit.rpc.pipeline import LARGEST_REQUEST
 from kit.rpc.server import Server
-from kit.rpc.status import DETAILS
+from kit.rpc.status import DETAILS, Failed
 from kit.unit import Unit
 from tests import shelf
 from tests.unit.kit.conftest import Everybody
@@ -199,10 +199,19 @@ async def test_a_deadline_ends_the_work_and_undoes_it(end: End) -> None:
     assert await end.titles() == []
 
 
-async def test_a_deadline_that_has_passed_begins_no_work(end: End) -> None:
+async def test_a_deadline_that_has_passed_is_told(end: End) -> None:
+    """On the wire the least deadline is a millisecond, within which a quick call may be done: its caller does not know."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await end.put("a", timeout=0.0)
     assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+async def test_a_deadline_that_has_passed_begins_no_work(end: End) -> None:
+    request = shelf.pb.PutThingRequest(division="150802", title="a").SerializeToString()
+    path = "/hetao.shelf.v1.ShelfService/PutThing"
+    with pytest.raises(Failed) as caught:
+        await end.platform.services["shelf"].dispatcher.call(path, request, dict(ME), 0.0)
+    assert caught.value.code == grpc.StatusCode.DEADLINE_EXCEEDED
     assert await end.titles() == []
 
 
