@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -27,7 +28,8 @@ PATIENCE = 15.0
 class Program:
     """`command` runs in `folder`, which holds its `said.log` and `process.json`.
 
-    `ready`: asked again and again by `start` until it says so; `seconds`: how long that may take.
+    `ready`: asked again and again by `start` until it says so; `seconds`: how long that may take. `gentle`: the signal that asks it to end.
+    `tied`: on Linux it is sent that signal when the thread that started it ends, however that ends.
     """
 
     def __init__(
@@ -41,8 +43,11 @@ class Program:
         ready: Callable[[], bool] = lambda: True,
         seconds: float = 60.0,
         gentle: signal.Signals = signal.SIGTERM,
+        tied: bool = False,
     ):
         self.name, self.command, self.folder = name, [str(word) for word in command], folder
+        if tied and (guard := shutil.which("setpriv")):
+            self.command = [guard, "--pdeathsig", gentle.name.removeprefix("SIG"), *self.command]
         self.environment, self.directory = environment, directory or folder
         self._ready, self._seconds, self._gentle = ready, seconds, gentle
         self._process: subprocess.Popen[bytes] | None = None
@@ -185,14 +190,6 @@ class Program:
         last = self.said(5) or "-"
         where = self.folder / "said.log"
         return StartupError(f"{self.name} {zh}（见 {where}）：{last}", f"{self.name} {en} (see {where}): {last}")
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def listens(port: int) -> bool:

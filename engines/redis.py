@@ -9,20 +9,19 @@
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-from engines.process import Program, bare_environment, free_port
+from engines import BUILD, alone, free_port
+from engines.process import Program, bare_environment
 from kit.errors import StartupError
 
-ROOT = Path(__file__).resolve().parent.parent
-UNPACKED = ROOT / "build" / "engines" / "redis"
+UNPACKED = BUILD / "redis"
 
 #: The server (in `tools`; the package `server` has its start scripts alone, which are not needed) and the libraries that a bare system lacks.
 PACKAGES = ("redis-tools", "libjemalloc2", "liblua5.1-0", "liblzf1")
@@ -106,38 +105,39 @@ class Redis:
             return False
 
 
-def fetch() -> tuple[Path, list[Path]]:
-    """The program, and the folders of its libraries; brought here if the machine has none.
+def fetch(progress: Callable[[str, str], None] = lambda zh, en: None) -> tuple[Path, list[Path]]:
+    """The program, and the folders of its libraries; brought here, once, if the machine has none. `progress(zh, en)` is told so.
 
-    Raises `StartupError` where neither can be had, and says how to install it.
+    Raises `StartupError` where neither can be had, and says how to mend it.
     """
     if found := shutil.which("redis-server"):
         return Path(found), []
-    if not (UNPACKED / "usr" / "bin" / "redis-check-rdb").exists():
-        print("取来 Redis（Debian 软件包） · bringing Redis (Debian packages)", file=sys.stderr, flush=True)
-        UNPACKED.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=UNPACKED.parent, prefix="redis-") as folder:
-            _unpack(Path(folder))
-            ready = Path(folder) / "system"
-            try:
-                ready.rename(UNPACKED)  # whole or not at all: somebody else may do the same at this moment
-            except OSError:
-                if not UNPACKED.exists():
-                    raise
-    # Debian's one program is the server, its checkers by their names; the link of that name is in the other package.
-    server = UNPACKED / "usr" / "bin" / "redis-server"
-    if not server.exists():
-        try:
-            server.symlink_to("redis-check-rdb")
-        except FileExistsError:
-            pass
-    return server, sorted({library.parent for library in UNPACKED.glob("usr/lib/**/*.so*")})
+    with alone("redis"):
+        if not UNPACKED.exists():
+            progress("下载 Redis（Debian 软件包）", "downloading Redis (Debian packages)")
+            with tempfile.TemporaryDirectory(dir=BUILD) as folder:
+                _unpack(Path(folder)).rename(UNPACKED)
+    return UNPACKED / "usr" / "bin" / "redis-server", sorted({one.parent for one in UNPACKED.glob("usr/lib/**/*.so*")})
 
 
-def _unpack(folder: Path) -> None:
-    if platform.system() != "Linux" or not shutil.which("apt-get") or not shutil.which("dpkg"):
+def missing() -> str | None:
+    """Why there can be no Redis on this machine, in both languages; None if there can."""
+    try:
+        if not shutil.which("redis-server") and not UNPACKED.exists():
+            _need_apt()
+    except StartupError as error:
+        return str(error)
+    return None
+
+
+def _need_apt() -> None:
+    if not shutil.which("apt-get") or not shutil.which("dpkg"):
         raise _missing("本机没有 apt-get", "this machine has no apt-get")
-    folder.chmod(0o755)
+
+
+def _unpack(folder: Path) -> Path:
+    """The folder that holds `usr`."""
+    _need_apt()
     downloaded = _apt(folder, ["download", *PACKAGES], [])
     if downloaded.returncode:  # the machine's lists are missing or old: lists of our own need no root
         lists = folder / "apt"
@@ -150,8 +150,15 @@ def _unpack(folder: Path) -> None:
     if downloaded.returncode:
         last = (downloaded.stderr.strip().splitlines() or ["?"])[-1]
         raise _missing(last, last)
+    system = folder / "system"
     for package in folder.glob("*.deb"):
-        subprocess.run(["dpkg", "-x", package, folder / "system"], check=True, capture_output=True)
+        subprocess.run(["dpkg", "-x", package, system], check=True, capture_output=True)
+    server = system / "usr" / "bin" / "redis-server"
+    if (
+        not server.is_symlink()
+    ):  # one program is the server and its checkers, by its name; where the link is in the other package, it is made
+        server.symlink_to("redis-check-rdb")
+    return system
 
 
 def _apt(folder: Path, words: list[str], options: list[str]) -> subprocess.CompletedProcess[str]:
