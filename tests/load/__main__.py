@@ -1,4 +1,5 @@
-"""The figures: `python -m tests.load` (`make bench`), or some of them: `python -m tests.load rpc gateway lifecycles start`.
+"""The figures: `python -m tests.load` (`make bench`), or some of them: `python -m tests.load rpc gateway lifecycles start`;
+`python -m tests.load sizes` stores a million cases.
 
 Everything is measured on this machine in one run, over loopback, against a real `hetao serve` on a folder of its own with fsync on. The aims
 are ratios within the run; nothing here fails because a machine is slow or busy.
@@ -16,7 +17,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from tests.load import gateway, lifecycles_stored, rpc, start
+from tests.load import gateway, lifecycles_stored, rpc, sizes, start
 
 PARTS: dict[str, Callable[[float], Coroutine[Any, Any, Table]]] = {
     "rpc": rpc.measure,
@@ -25,15 +26,18 @@ PARTS: dict[str, Callable[[float], Coroutine[Any, Any, Table]]] = {
     "start": start.measure,
 }
 
+#: Takes long and much disk, so only where it is named.
+LONG = {"sizes": sizes.measure}
+
 
 @click.command()
-@click.argument("parts", nargs=-1, type=click.Choice(list(PARTS)))
+@click.argument("parts", nargs=-1, type=click.Choice([*PARTS, *LONG]))
 @click.option("--seconds", default=15.0, help="how long each rate is measured")
 def main(parts: tuple[str, ...], seconds: float) -> None:
     console = Console(width=120)
     for name in parts or PARTS:
         began = time.monotonic()
-        console.print(asyncio.run(PARTS[name](seconds)))
+        console.print(asyncio.run((PARTS | LONG)[name](seconds)))
         console.print(f"({time.monotonic() - began:.0f} s)\n", style="dim")
 
 

@@ -1,17 +1,20 @@
 """Many cases in a database, quickly: those that the service wrote itself are cloned by SQL, under time-ordered ids spread over the year before.
 
 A clone has every row that its sample has, in all tables of the service, in the figures, the audit and the event log. Sealed texts are copied as
-they are, and since they are bound to their sample's id nobody can open them: clones are there to be in the way, not to be read.
+they are, and since they are bound to their sample's id nobody can open them: clones are there to be in the way. `unsealed` makes some of them readable.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from uuid import UUID
 
 import asyncpg
 
 from kit.config import Settings
 from kit.database import Database
+from kit.sealing import Keys
 
 #: The time-ordered id of a clone, the same wherever its sample's id stands.
 NEW_ID = """
@@ -147,6 +150,54 @@ async def _statement(connection: asyncpg.Connection, table: str, owner: str, cha
         f"insert into {table} ({', '.join(values)}) select {', '.join(values.values())} "
         f"from clone c join {table} t on t.{owner} = c.sample order by {order}"
     )
+
+
+#: Table, column that names its case, column of the row that the seal is bound to, sealed column, field that it is sealed for.
+SEALED_COLUMNS = (
+    ("cases.case_file", "id", "id", "content", "cases.content"),
+    ("cases.case_file", "id", "id", "outcome_note", "cases.note"),
+    ("cases.task", "case_id", "id", "demand", "cases.task"),
+    ("cases.task", "case_id", "id", "result", "cases.task"),
+    ("cases.party", "case_id", "id", "identity", "cases.party"),
+    ("cases.step", "case_id", "case_id", "note", "cases.note"),
+)
+
+
+async def readable(connection: asyncpg.Connection, keys: Keys, ids: Sequence[UUID]) -> None:
+    """Seals the texts of these clones for their own ids: those of the case that the service wrote last."""
+    newest = await connection.fetchval("select id from cases.case_file order by id desc limit 1")
+    for table, case, bound, column, name in SEALED_COLUMNS:
+        rows = f"select id, {bound} as bound, {column} as sealed from {table} where {column} is not null and {case}"
+        if written := await connection.fetchrow(f"{rows} = $1 limit 1", newest):
+            text = keys.open_bytes(name, written["bound"], written["sealed"])
+            found = await connection.fetch(f"{rows} = any($1) and {case} <> $2", ids, newest)
+            sealed = [(row["id"], keys.seal_bytes(name, row["bound"], text)) for row in found]
+            await connection.executemany(f"update {table} set {column} = $2 where id = $1", sealed)
+
+
+async def check(connection: asyncpg.Connection) -> None:
+    """A clone must look like what the service wrote: as many rows of each kind to a case, within a twentieth. Closes the connection."""
+    try:
+        for table, (owner, _) in TABLES.items():
+            if table == "cases.case_file":
+                continue
+            counts = await connection.fetchrow(
+                f"""
+                with sample as (
+                    (select id, true as cloned from cases.case_file order by id limit 100)
+                    union all (select id, false from cases.case_file order by id desc limit 100)
+                )
+                select avg(n) filter (where cloned) as cloned, avg(n) filter (where not cloned) as written
+                from (select cloned, (select count(*) from {table} t where t.{owner} = sample.id) as n from sample) as c
+                """
+            )
+            cloned, written = float(counts["cloned"]), float(counts["written"])
+            if abs(cloned - written) > max(written, 1.0) / 20:
+                raise RuntimeError(
+                    f"clones have {cloned:.2f} rows of {table} to a case, and the service wrote {written:.2f}"
+                )
+    finally:
+        await connection.close()
 
 
 async def size(folder: Path) -> float:
