@@ -1,8 +1,9 @@
 """A PostgreSQL of our own, started with the process and stopped with it: the embedded mode's database.
 
 In the data folder: `postgres/` the cluster, `postgres.log` what it says, `postgres.lock` who runs it, `run/` its socket. It listens on
-that socket alone. The cluster and the socket's folder have mode 700 and belong to the user that PostgreSQL runs as, so whoever can
-reach the socket could read the files as well: passwords would add nothing, and pg_hba.conf says `trust`.
+that socket alone, unless it is given a port of this machine, where everybody must say a password. The cluster and the socket's folder have
+mode 700 and belong to the user that PostgreSQL runs as, so whoever can reach the socket could read the files as well: passwords would add
+nothing there, and pg_hba.conf says `trust`.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ SUPERUSER = "postgres"
 
 #: A socket's path has at most 107 bytes on Linux and 103 on macOS; PostgreSQL puts a file of this name in the folder.
 _LONGEST_SOCKET = 100
-_SOCKET_FILE = ".s.PGSQL.5432"
+_PORT = 5432
 
 #: Less free space than this and PostgreSQL would start only to stop in the middle of something: two WAL segments and some.
 _SPACE_TO_START = 64 * 1024 * 1024
@@ -86,8 +87,10 @@ class EmbeddedPostgres:
     start_timeout  seconds until it must be ready, recovery after a crash included
     options        settings of PostgreSQL beside ours
     durable        False skips fsync: a test's data may go with the machine, never with a process
+    port           also listens on this port of 127.0.0.1, where passwords are asked for (SCRAM-SHA-256)
+    revive         whether PostgreSQL is started again should it die while it runs
 
-    Raises `StartupError` when it cannot start. Should PostgreSQL die while it runs, it is started again.
+    Raises `StartupError` when it cannot start.
     """
 
     def __init__(
@@ -99,7 +102,10 @@ class EmbeddedPostgres:
         start_timeout: float = 120.0,
         options: Mapping[str, str] | None = None,
         durable: bool = True,
+        port: int | None = None,
+        revive: bool = True,
     ):
+        self.port, self._revive = port, revive
         self.data_dir = data_dir.absolute()
         self.folder = self.data_dir / "postgres"
         self.log_file = self.data_dir / "postgres.log"
@@ -107,6 +113,7 @@ class EmbeddedPostgres:
         self._options = {
             **_OPTIONS,
             **({} if durable else {"fsync": "off", "full_page_writes": "off"}),
+            **({"listen_addresses": "127.0.0.1", "port": str(port)} if port else {}),
             **(options or {}),
         }
         self._lock: IO[str] | None = None
@@ -123,7 +130,8 @@ class EmbeddedPostgres:
 
     def dsn(self, role: str = SUPERUSER, database: str = "postgres") -> str:
         """Also good where another process runs it (`InUse`): this machine's root and the same user may use the socket."""
-        return f"postgresql://{quote(role)}@/{quote(database)}?host={quote(str(self.socket_folder), safe='/')}"
+        where = f"host={quote(str(self.socket_folder), safe='/')}"
+        return f"postgresql://{quote(role)}@/{quote(database)}?{where}{f'&port={self.port}' if self.port else ''}"
 
     @property
     def pid(self) -> int | None:
@@ -139,7 +147,8 @@ class EmbeddedPostgres:
         except BaseException:
             await self.stop()
             raise
-        self._watch = asyncio.create_task(self._keep_running(), name="postgres")
+        if self._revive:
+            self._watch = asyncio.create_task(self._keep_running(), name="postgres")
 
     async def _start(self) -> None:
         self._make_folders()
@@ -151,6 +160,8 @@ class EmbeddedPostgres:
         self._make_socket_folder()
         if not (self.folder / "PG_VERSION").exists():
             await self._make_cluster()
+        network = "host all all 127.0.0.1/32 scram-sha-256\n" if self.port else ""
+        (self.folder / "pg_hba.conf").write_text(f"local all all trust\n{network}")
         await self._launch()
 
     async def stop(self) -> None:
@@ -238,9 +249,13 @@ class EmbeddedPostgres:
     def socket_folder(self) -> Path:
         """The data folder's `run`, or one in /tmp when that path is too long for a socket."""
         folder = self.data_dir / "run"
-        if len(os.fsencode(folder / _SOCKET_FILE)) > _LONGEST_SOCKET:
+        if len(os.fsencode(folder / self._socket_file)) > _LONGEST_SOCKET:
             folder = Path("/tmp") / f"hetao-{hashlib.sha256(os.fsencode(self.data_dir)).hexdigest()[:12]}"
         return folder
+
+    @property
+    def _socket_file(self) -> str:
+        return f".s.PGSQL.{self.port or _PORT}"
 
     def _make_socket_folder(self) -> None:
         folder = self.socket_folder
@@ -292,7 +307,6 @@ class EmbeddedPostgres:
         if made.returncode:
             shutil.rmtree(fresh, ignore_errors=True)
             raise _failure("initdb", made.stdout, self.data_dir)
-        (fresh / "pg_hba.conf").write_text("local all all trust\n")  # no line for a network: there is none
         fresh.rename(self.folder)
         _sync_folder(self.data_dir)
 
@@ -395,7 +409,7 @@ class EmbeddedPostgres:
             await asyncio.to_thread(psutil.wait_procs, left, patience)
         # A number in a lock file that by now belongs to another program, or to a process that nobody has reaped, would keep
         # PostgreSQL from starting.
-        for lock in (self.folder / "postmaster.pid", self.socket_folder / f"{_SOCKET_FILE}.lock"):
+        for lock in (self.folder / "postmaster.pid", self.socket_folder / f"{self._socket_file}.lock"):
             pid = _first_line(lock)
             if pid.isdigit() and psutil.pid_exists(int(pid)) and not leftovers(self.folder):
                 lock.unlink(missing_ok=True)
