@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from uuid import RFC_4122
 
 from kit.ids import uuid7
@@ -39,3 +42,17 @@ def test_later_ones_sort_behind_earlier_ones() -> None:
     made = [uuid7(moment) for moment in moments]
     assert made == sorted(made)
     assert [str(one) for one in made] == sorted(str(one) for one in made)
+
+
+def test_threads_get_others() -> None:
+    with ThreadPoolExecutor(4) as threads:
+        made = [one for many in threads.map(lambda _: [uuid7(0) for _ in range(5_000)], range(4)) for one in many]
+    assert len(set(made)) == 20_000
+
+
+def test_parent_and_forked_child_get_others() -> None:
+    program = (
+        "import os; from kit.ids import uuid7; uuid7(); os.fork(); print(uuid7(0))"  # in a process without threads
+    )
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True).stdout.split()
+    assert len(set(said)) == 2
