@@ -86,6 +86,9 @@ def photo(colour: str, *, size: int = 64) -> bytes:
 class Hetao:
     """One installation. `mode`: one process, or a process per target. Its folder goes when the block ends."""
 
+    #: The command `hetao` as its processes are started.
+    program = "tests.functional.clocked"
+
     def __init__(self, mode: str = "all", start: datetime = MORNING, **settings: str):
         self.folder = Path(tempfile.mkdtemp(prefix="hetao-", dir="/tmp"))
         self.folder.chmod(0o711)  # PostgreSQL's unprivileged user walks through it
@@ -133,7 +136,7 @@ class Hetao:
         """Starts every process and waits until it says that it is ready."""
         for target in self.targets:
             with (self.folder / "said").open("ab") as said:
-                command = [sys.executable, "-m", "tests.functional.clocked", "serve", f"--target={target}"]
+                command = [sys.executable, "-m", self.program, "serve", f"--target={target}"]
                 self.processes.append(
                     subprocess.Popen(
                         command,
