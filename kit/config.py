@@ -96,6 +96,47 @@ class Log(Section):
     attempts: int = doc("未知错误重试几次后搁置", "tries after which an unknown error is parked", 5, ge=1)
 
 
+class Kafka(Section):
+    bootstrap: str | None = doc(
+        "Kafka 地址 host:port，多个以逗号分隔；缺省把事件日志放在数据库中",
+        "addresses of Kafka, host:port, separated by commas; the event log is in the database if unset",
+        None,
+        pattern=r"^[^\s,]+:\d+(,[^\s,]+:\d+)*$",
+    )
+    prefix: str = doc(
+        "主题与消费组名称的前缀，用于多套部署共用一个 Kafka",
+        "begins the names of topics and groups, for deployments that share a Kafka",
+        "",
+        pattern=r"^[A-Za-z0-9._-]{0,60}$",
+    )
+    replication: int | None = doc(
+        "每个分区的副本数，缺省为节点数、至多 3",
+        "copies of a partition; as many as there are brokers, up to 3, if unset",
+        None,
+        ge=1,
+        le=9,
+    )
+    min_insync: int | None = doc(
+        "确认写入所需的副本数，缺省为副本数减一、至少 1",
+        "copies that must have an event before it counts as written; one less than there are if unset",
+        None,
+        ge=1,
+        le=9,
+    )
+    request_timeout: float = doc("等待一次应答的秒数", "seconds to wait for one answer", 20.0, ge=1)
+    tls: bool = doc("用 TLS 连接", "connect with TLS", False)
+    tls_ca: Path | None = doc(
+        "信任的 CA 证书文件（PEM），缺省为系统的", "file of trusted CAs (PEM); the system's if unset", None
+    )
+    tls_certificate: Path | None = doc("客户端证书文件（PEM）", "file of the client's certificate (PEM)", None)
+    tls_key: Path | None = doc("客户端私钥文件（PEM）", "file of the client's key (PEM)", None)
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = doc(
+        "SASL 机制", "SASL mechanism", "SCRAM-SHA-512"
+    )
+    sasl_user: str | None = doc("SASL 用户名，缺省不用 SASL", "SASL user; no SASL if unset", None)
+    sasl_password: SecretStr | None = doc("SASL 密码", "SASL password", None)
+
+
 class Http(Section):
     host: str = doc("REST 监听地址", "address that REST listens on", "127.0.0.1")
     port: int = doc("REST 端口，0 为任选", "port of REST, 0 for any free one", 8080, ge=0, le=65535)
@@ -108,15 +149,108 @@ class Http(Section):
     timeout: float = doc("一次请求的最长秒数", "seconds that a request may take", 15.0, gt=0)
 
 
+class Tls(Section):
+    """TLS between processes. It is on where `ca` is set; the files are read again when they change."""
+
+    ca: Path | None = doc(
+        "验证对方证书的 CA 文件（PEM）；写明后进程之间使用 TLS",
+        "PEM file of the authority that the other end's certificate must come from; TLS between processes is on where it is set",
+        None,
+    )
+    certificate: Path | None = doc(
+        "本进程的证书链文件（PEM）", "PEM file of this process's certificate and its chain", None
+    )
+    key: Path | None = doc(
+        "证书的私钥文件（PEM，不加密）", "PEM file of the certificate's private key, not encrypted", None
+    )
+    client: Literal["required", "none"] = doc(
+        "是否要求客户端出示证书（双向 TLS）：required 或 none",
+        "whether clients must show a certificate (mutual TLS): required or none",
+        "required",
+    )
+    names: dict[str, str] = doc(
+        "各服务证书中的名称，JSON 对象：服务名 → 名称；缺省为地址中的主机名",
+        "names in the services' certificates, a JSON object: service → name; the host of the address if unset",
+        dict,
+    )
+
+
 class Grpc(Section):
     host: str = doc("gRPC 监听地址", "address that gRPC listens on", "127.0.0.1")
     port: int = doc("gRPC 端口，0 为任选", "port of gRPC, 0 for any free one", 9090, ge=0, le=65535)
     addresses: dict[str, str] = doc(
-        "其他进程中各服务的地址，JSON 对象：服务名 → host:port",
-        "addresses of the services in other processes, a JSON object: service → host:port",
+        "其他进程中各服务的地址，JSON 对象：服务名 → host:port；多个副本写作一个域名，或以逗号分隔的 IP:port",
+        "addresses of the services in other processes, a JSON object: service → host:port; "
+        "several replicas stand behind one name or are IP:port,IP:port",
         dict,
     )
     timeout: float = doc("未带期限的调用的最长秒数", "seconds for calls that come without a deadline", 30.0, gt=0)
+    keepalive_seconds: float = doc(
+        "连接静默多少秒后探测对方",
+        "seconds of silence after which the other end of a connection is probed",
+        10.0,
+        ge=0.2,
+    )
+    connection_age_seconds: float = doc(
+        "服务端保留一条连接的秒数，之后客户端重连，从而用上新副本",
+        "seconds that a server keeps a connection; clients then connect anew and so find new replicas",
+        300.0,
+        ge=1,
+    )
+    tls: Tls = doc("进程之间的 TLS", "TLS between processes", Tls)
+
+    @field_validator("addresses")
+    @classmethod
+    def _where_they_are(cls, addresses: dict[str, str]) -> dict[str, str]:
+        for address in addresses.values():
+            if not _ONE_ADDRESS.fullmatch(address) and not _IP_ADDRESSES.fullmatch(address):
+                raise PydanticCustomError(
+                    "grpc_address", "{address} is neither host:port nor IP:port,IP:port", {"address": address}
+                )
+        return addresses
+
+
+_IPV4, _IPV6, _PORT = r"\d+(\.\d+){3}", r"\[[0-9a-fA-F:]+\]", r":\d{1,5}"
+
+#: One host, or the same after a resolver's scheme; or the replicas one by one, all IPv4 or all IPv6.
+_ONE_ADDRESS: Final = re.compile(rf"(dns:///)?([\w.-]+|{_IPV6}){_PORT}")
+_IP_ADDRESSES: Final = re.compile(rf"{_IPV4}{_PORT}(,{_IPV4}{_PORT})+|{_IPV6}{_PORT}(,{_IPV6}{_PORT})+")
+
+
+class Redis(Section):
+    ca: Path | None = doc(
+        "验证 Redis 证书的 CA 文件（PEM，rediss://），缺省为系统的 CA",
+        "PEM file of the authority of Redis's certificate (rediss://); the system's if unset",
+        None,
+    )
+    timeout: float = doc(
+        "等待 Redis 的秒数，超过即视为不可用并照常继续",
+        "seconds to wait for Redis; later it is away, and all goes on without it",
+        0.05,
+        gt=0,
+    )
+
+
+class Limits(Section):
+    enabled: bool = doc("是否限制调用频率", "whether the rate of calls is limited", True)
+    reads: int = doc(
+        "每个账号每分钟的读取次数，0 为不限", "reads of an account in a minute, 0 for no limit", 6000, ge=0
+    )
+    writes: int = doc(
+        "每个账号每分钟的写入次数，0 为不限", "writes of an account in a minute, 0 for no limit", 3000, ge=0
+    )
+    anonymous_reads: int = doc(
+        "每个地址每分钟未登录的读取次数，0 为不限",
+        "reads of an address without an account in a minute, 0 for no limit",
+        1200,
+        ge=0,
+    )
+    anonymous_writes: int = doc(
+        "每个地址每分钟未登录的写入次数，0 为不限",
+        "writes of an address without an account in a minute, 0 for no limit",
+        600,
+        ge=0,
+    )
 
 
 class Identity(Section):
@@ -147,9 +281,29 @@ class Telemetry(Section):
         "OTLP/HTTP 地址，缺省不导出", "address of OTLP over HTTP; nothing is exported if unset", None
     )
     sample_ratio: float = doc("采样比例", "share of traces that is kept", 1.0, ge=0, le=1)
+    push_seconds: float = doc("OTLP 推送指标的间隔（秒）", "seconds between two pushes of metrics by OTLP", 30.0, gt=0)
+    look_seconds: float = doc(
+        "为指标查询数据库与日志的间隔（秒）", "seconds between looks at the database and the log for metrics", 8.0, gt=0
+    )
+    access_log: bool = doc("每个请求与调用记一行日志", "a line in the log for every request and call", True)
     log_level: Literal["debug", "info", "warning", "error"] = doc("日志级别", "level of the logs", "info")
     log_format: Literal["auto", "text", "json"] = doc(
         "日志格式；auto：终端为文本，其余为 JSON", "auto: text on a terminal, else JSON", "auto"
+    )
+
+
+class Ops(Section):
+    host: str = doc(
+        "运维监听地址（/healthz、/readyz、/metrics）",
+        "address of the operators' listener (/healthz, /readyz, /metrics)",
+        "127.0.0.1",
+    )
+    port: int | None = doc(
+        "运维端口，0 为任选；缺省不监听",
+        "port of the operators' listener, 0 for any free one; none if unset",
+        None,
+        ge=0,
+        le=65535,
     )
 
 
@@ -211,12 +365,21 @@ class Settings(BaseSettings):
         "PostgreSQL 地址，缺省启动内嵌数据库", "address of PostgreSQL; an embedded one is started if unset", None
     )
     database: Database = doc("数据库", "database", Database)
+    redis_url: SecretStr | None = doc(
+        "Redis 地址（redis:// 或 rediss://），缺省由进程内的代替",
+        "address of Redis (redis:// or rediss://); one in the process if unset",
+        None,
+    )
+    redis: Redis = doc("Redis", "Redis", Redis)
+    limits: Limits = doc("调用频率", "rates of calls", Limits)
     log: Log = doc("事件日志", "event log", Log)
+    kafka: Kafka = doc("Kafka", "Kafka", Kafka)
     http: Http = doc("REST 接口", "REST", Http)
     grpc: Grpc = doc("gRPC 接口", "gRPC", Grpc)
     identity: Identity = doc("身份", "identity", Identity)
     keys: Keys = doc("密钥", "keys", Keys)
     telemetry: Telemetry = doc("遥测", "telemetry", Telemetry)
+    ops: Ops = doc("运维", "operators", Ops)
     timers: Timers = doc("定时", "timers", Timers)
     retention: Retention = doc("保留期", "retention", Retention)
     audit: Audit = doc("审计", "audit", Audit)
@@ -295,6 +458,7 @@ _WRONG: Final = {
     "float_parsing": "应为数字",
     "greater_than": "应大于 {gt}",
     "greater_than_equal": "不得小于 {ge}",
+    "grpc_address": "{address} 应为 host:port，或 IP:port,IP:port",
     "inbox_outlives_topic": "inbox_days 须大于 topic_days",
     "int_from_float": "应为整数",
     "int_parsing": "应为整数",

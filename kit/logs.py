@@ -21,6 +21,7 @@ def set_up(settings: Telemetry) -> None:
     as_text = settings.log_format == "text" or (settings.log_format == "auto" and sys.stderr.isatty())
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Text("%(asctime)s %(levelname)-7s %(name)s: %(message)s") if as_text else Json())
+    handler.addFilter(Damper())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level.upper())
@@ -29,6 +30,38 @@ def set_up(settings: Telemetry) -> None:
     logging.getLogger("asyncpg.pool").setLevel(logging.CRITICAL)
     for noisy in ("httpx", "httpcore", "asyncio", "uvicorn"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("aiokafka").setLevel(
+        logging.WARNING
+    )  # its debug lines hold events, which may be sealed but are nobody's business
+
+
+class Damper(logging.Filter):
+    """Of what a library says again and again while a server is away, the first of each kind in a while, with the number of the others.
+
+    A Kafka client complains some hundred times a second.
+    """
+
+    LOUD = ("aiokafka",)
+
+    def __init__(self, seconds: float = 30.0):
+        super().__init__()
+        self._seconds = seconds
+        self._said: dict[
+            tuple[str, str], list[float]
+        ] = {}  # (logger, text without its parameters) → [when, how many since]
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.name.startswith(self.LOUD):
+            return True
+        kind = (record.name, str(record.msg))
+        last = self._said.get(kind)
+        if last and record.created < last[0] + self._seconds:
+            last[1] += 1
+            return False
+        if last and last[1]:
+            record.msg, record.args = f"{record.getMessage()} (and {last[1]:.0f} like it before)", ()
+        self._said[kind] = [record.created, 0]
+        return True
 
 
 class Text(logging.Formatter):
