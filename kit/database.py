@@ -30,7 +30,7 @@ from kit.config import Settings
 from kit.errors import StartupError
 from kit.postgres import EmbeddedPostgres, InUse
 from kit.postgres_programs import OLDEST
-from kit.secretfile import read_secret, write_secret
+from kit.secretfile import create_secret, read_secret
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ class Database:
             return given.get_secret_value().encode()
         file = self.settings.data_dir / "keys" / "database.secret"
         if not file.exists():
-            write_secret(file, secrets.token_hex(32))
+            create_secret(file, secrets.token_hex(32))
         return read_secret(file).strip().encode()
 
     # -- connections --------------------------------------------------------------------------------------------------
@@ -144,6 +144,19 @@ class Database:
             except (ValueError, asyncpg.InterfaceError) as error:  # the address itself is wrong
                 raise _refused(address, error) from error
             await asyncio.sleep(0.2)
+
+    async def reach(self, service: str) -> None:
+        """One try to reach a service's server, with the account that comes first: whether it is there at all.
+
+        Raises `StartupError` where waiting is of no use, else what the driver raises.
+        """
+        own = service in self.settings.database.urls or not self.settings.database.prepare
+        address = self.address(service) if own else self._administrator()
+        try:
+            connection = await asyncpg.connect(**address, server_settings={"application_name": "hetao look"})
+        except (*_NO_USE_WAITING, ValueError, asyncpg.InterfaceError) as error:
+            raise _refused(address, error) from error
+        await connection.close()
 
     async def open_pool(self, service: str, max_size: int, *, min_size: int = 1, name: str = "") -> asyncpg.Pool:
         """Connections as the service's role, to its schema alone; `json` and `jsonb` are Python values.

@@ -18,7 +18,7 @@ from joserfc.jwk import ECKey, KeySet
 
 from kit.clock import Clock
 from kit.errors import NotFound, StartupError
-from kit.secretfile import read_secret, write_secret
+from kit.secretfile import create_secret, read_secret, write_secret
 
 if TYPE_CHECKING:
     from kit.config import Settings
@@ -38,12 +38,11 @@ class DemoIssuer:
         """For the process that serves: makes the key at the first start, and writes down the address."""
         path = _file(settings)
         name = f"{settings.public_url}/issuer"
-        if path.exists():
-            kept_name, key = _read(path)
-        else:
-            kept_name, key = "", ECKey.generate_key("P-256", {"use": "sig", "alg": "ES256"}, auto_kid=True)
+        if not path.exists():  # of several processes that share the folder, one makes it for all
+            create_secret(path, _dump(name, ECKey.generate_key("P-256", {"use": "sig", "alg": "ES256"}, auto_kid=True)))
+        kept_name, key = _read(path)
         if kept_name != name:
-            write_secret(path, json.dumps({"issuer": name, "key": key.as_dict(private=True)}, indent=2) + "\n")
+            write_secret(path, _dump(name, key))
         return cls._of(name, key, settings, clock, accounts)
 
     @classmethod
@@ -98,6 +97,10 @@ class DemoIssuer:
 
 def _file(settings: Settings) -> Path:
     return settings.data_dir / "keys" / "issuer.json"
+
+
+def _dump(name: str, key: ECKey) -> str:
+    return json.dumps({"issuer": name, "key": key.as_dict(private=True)}, indent=2) + "\n"
 
 
 def _read(path: Path) -> tuple[str, ECKey]:

@@ -35,7 +35,7 @@ from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from kit.errors import StartupError
-from kit.secretfile import read_secret, write_secret
+from kit.secretfile import create_secret, read_secret, write_secret
 
 Suite = Literal["aes", "sm"]
 
@@ -136,7 +136,7 @@ class Keys:
                     f"数据目录已有数据，但缺少密钥文件 {path}；请从备份中恢复该文件",
                     f"there is data but its key file {path} is missing: restore it from the backup",
                 )
-            write_secret(path, _dump([_fresh(1, suite, now)]))
+            create_secret(path, _dump([_fresh(1, suite, now)]))
         return cls.load(path)
 
     @classmethod
@@ -212,6 +212,14 @@ class Keys:
             mixed = key.mac("shuffle", purpose, f"{series}/{turn}/{right}".encode())
             left, right = right, (left + int.from_bytes(mixed[:8])) % half
         return left * half + right
+
+    def mark(self, purpose: str, data: bytes) -> bytes:
+        """Keyed digest (32 bytes) by which processes of one installation know one another's word."""
+        return self._current.mac("mark", purpose, data)
+
+    def seeds(self, purpose: str) -> list[tuple[int, bytes]]:
+        """Secrets (32 bytes) of which signing keys for a purpose are made, with their numbers: the newest two, the one to sign with last."""
+        return [(key.number, key.derive("sign", purpose, 32)) for key in self._indexing]
 
     def digest(self, data: bytes) -> bytes:
         """Keyed digest for the audit: key number (2 bytes) and 32 bytes. Small values cannot be guessed from it."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 from kit.errors import StartupError
@@ -16,13 +18,31 @@ def write_secret(path: Path, text: str) -> None:
     A folder that is missing is made for its owner alone. Raises `StartupError` where the file cannot be written.
     """
     try:
-        _write(path, text)
+        _write(path, text, os.replace)
     except OSError as error:
-        zh, en = why(error)
-        raise StartupError(f"无法写入密钥文件 {path}（{zh}）", f"cannot write key file {path} ({en})") from error
+        raise _not_written(path, error) from error
 
 
-def _write(path: Path, text: str) -> None:
+def create_secret(path: Path, text: str) -> None:
+    """The same where there is no such file yet; one that is there, or is made at this moment by another process, stays."""
+    try:
+        _write(path, text, _link)
+    except OSError as error:
+        raise _not_written(path, error) from error
+
+
+def _link(fresh: Path, path: Path) -> None:
+    with contextlib.suppress(FileExistsError):
+        os.link(fresh, path)
+    fresh.unlink()
+
+
+def _not_written(path: Path, error: OSError) -> StartupError:
+    zh, en = why(error)
+    return StartupError(f"无法写入密钥文件 {path}（{zh}）", f"cannot write key file {path} ({en})")
+
+
+def _write(path: Path, text: str, put: Callable[[Path, Path], None]) -> None:
     make_private(path.parent)
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     fresh.unlink(missing_ok=True)  # what a crashed process with our number may have left
@@ -31,7 +51,7 @@ def _write(path: Path, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(fresh, path)
+    put(fresh, path)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
