@@ -28,19 +28,25 @@ class Access(_message.Message):
 
     PERMISSION_FIELD_NUMBER: _builtins.int
     PUBLIC_FIELD_NUMBER: _builtins.int
+    SHARED_SECONDS_FIELD_NUMBER: _builtins.int
     permission: _builtins.str
     """The permission that one of the caller's roles must give, such as "cases.cases.accept"."""
     public: _builtins.bool
     """Open to callers without an account; the handler does its own checking (a PIN, for instance)."""
+    shared_seconds: _builtins.int
+    """The answer is the same for everybody who may call, and may be kept and shown again for so many seconds. Only for what
+    changes seldom and is nobody's in particular.
+    """
     def __init__(
         self,
         *,
         permission: _builtins.str = ...,
         public: _builtins.bool = ...,
+        shared_seconds: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["permission", b"permission", "public", b"public"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["permission", b"permission", "public", b"public", "shared_seconds", b"shared_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
