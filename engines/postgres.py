@@ -25,6 +25,7 @@ import psutil
 
 from engines import free_port
 from kit.database import scram_verifier
+from kit.folders import make_data_dir
 from kit.postgres import SUPERUSER, EmbeddedPostgres, leftovers
 from kit.secretfile import read_secret, write_secret
 
@@ -170,6 +171,7 @@ class Postgres:
     def _kept(self, name: str, make: Any) -> str:
         file = self.folder / name
         if not file.exists():
+            make_data_dir(self.folder)  # as PostgreSQL's user must find it
             write_secret(file, make())
         return read_secret(file).strip()
 

@@ -51,6 +51,7 @@ class Program:
         self.environment, self.directory = environment, directory or folder
         self._ready, self._seconds, self._gentle = ready, seconds, gentle
         self._process: subprocess.Popen[bytes] | None = None
+        self._asked = False
 
     def __enter__(self) -> Self:
         self.start()
@@ -66,6 +67,7 @@ class Program:
         assert not self.alive, f"{self.name} runs already"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.end_leftover()
+        self._asked = False
         with (self.folder / "said.log").open("ab") as said:
             self._process = subprocess.Popen(
                 self.command,
@@ -108,8 +110,9 @@ class Program:
         return self._ended()
 
     def interrupt(self) -> None:
-        """Asks it to end, without waiting."""
-        if self.alive:
+        """Asks it to end, once, without waiting."""
+        if self.alive and not self._asked:
+            self._asked = True
             self.resume()
             self.signal(self._gentle)
 

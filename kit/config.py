@@ -36,6 +36,10 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 DATA = CHECKOUT / "data"
 
 
+#: How an issuer is named: the address under which its discovery document stands.
+ISSUER = r"^https?://[^\s?#]+$"
+
+
 def doc(zh: str, en: str, default: Any = ..., **limits: Any) -> Any:
     """A setting with its line for people, Chinese first."""
     extra: JsonDict = {"zh": zh, "en": en}
@@ -253,19 +257,97 @@ class Limits(Section):
     )
 
 
-class Identity(Section):
+class Mapped(Section):
+    """What the claims of an issuer mean here (kit/claims.py)."""
+
+    claims: dict[str, str | list[str]] = doc(
+        "声明映射，JSON 对象：account、roles、department、divisions → 令牌中的路径（可为多个）",
+        "mapping of claims, a JSON object: account, roles, department, divisions → path or paths in the token",
+        dict,
+    )
+    prefixes: dict[str, str] = doc(
+        '只认带此前缀的值并去掉前缀，JSON 对象，如 {"roles": "hetao-", "divisions": "/divisions/"}',
+        'only values with this prefix count, without it; a JSON object, such as {"roles": "hetao-", "divisions": "/divisions/"}',
+        dict,
+    )
+    roles: dict[str, str] = doc(
+        "角色改名，JSON 对象：签发方的角色 → 本平台的角色；写明后其余角色须有前缀才算",
+        "renamed roles, a JSON object: the issuer's role → ours; others count by their prefix alone then",
+        dict,
+    )
+    departments: dict[str, str] = doc(
+        "部门对照，JSON 对象：签发方的部门 → 本平台的部门编号",
+        "departments, a JSON object: the issuer's department → id of ours",
+        dict,
+    )
+
+
+class OtherIssuer(Mapped):
+    issuer: str = doc("OIDC 签发方", "OIDC issuer", pattern=ISSUER)
+    audience: str | None = doc(
+        "令牌的受众，缺省同主签发方", "audience of its tokens; the first issuer's if unset", None
+    )
+    account_prefix: str = doc(
+        "其账号的前缀，与主签发方的账号区分",
+        "prefix of its accounts, which tells them from those of the first issuer",
+        min_length=2,
+        max_length=40,
+    )
+    ca_file: Path | None = doc("签发方 TLS 的 CA 文件", "file of the CA of its TLS", None)
+
+
+class Identity(Mapped):
     issuer: str | None = doc(
         "OIDC 签发方，缺省使用内置演示签发方（仅内嵌模式）",
         "OIDC issuer; the built-in demo issuer if unset (embedded only)",
         None,
+        pattern=ISSUER,
     )
     audience: str = doc("令牌的受众", "audience that tokens must name", "hetao")
+    others: list[OtherIssuer] = doc(
+        '其他可信签发方，JSON 数组，如 [{"issuer": "https://…", "account_prefix": "court:"}]，可各有声明映射',
+        'further issuers, a JSON array, such as [{"issuer": "https://…", "account_prefix": "court:"}], each with a mapping of its own',
+        list,
+    )
+    ca_file: Path | None = doc(
+        "签发方 TLS 的 CA 文件（PEM），系统证书之外再信任它",
+        "file (PEM) of the CA of the issuer's TLS, trusted beside the public ones",
+        None,
+    )
     clock_skew_seconds: int = doc("允许的时钟误差（秒）", "clock skew allowed, seconds", 30, ge=0, le=300)
+    key_minutes: int = doc(
+        "签发方公钥的复查间隔（分钟）；遇到新的密钥编号随时查询",
+        "minutes after which the issuer's keys are looked at again; for a new key id at once",
+        60,
+        ge=1,
+    )
+    longest_token_minutes: int = doc(
+        "令牌有效期上限（分钟），更长的不予接受",
+        "minutes that a token may last; others are refused",
+        24 * 60,
+        ge=1,
+    )
+    logout_clients: list[str] = doc(
+        "后端登出通知的受众（客户端编号），JSON 数组，缺省为令牌的受众",
+        "audiences (client ids) of back-channel logout, a JSON array; that of the tokens if unset",
+        list,
+    )
     token_minutes: int = doc("演示令牌有效分钟数", "minutes that a demo token lasts", 12 * 60, ge=1)
-    claims: dict[str, str] = doc(
-        "声明映射，JSON 对象：roles、department、divisions → 令牌中的路径",
-        "mapping of claims, a JSON object: roles, department, divisions → path in the token",
-        dict,
+    system_token_minutes: int = doc(
+        "外部系统令牌有效分钟数", "minutes that a token of an outside system lasts", 10, ge=1, le=60
+    )
+    register_seconds: float = doc(
+        "查询名册（外部系统、已吊销会话）的间隔（秒）：停用与吊销最迟在此间隔加 2 秒后处处生效",
+        "seconds between looks at the register of outside systems and revoked sessions: what is revoked is so everywhere this and 2 seconds later",
+        2.0,
+        gt=0,
+        le=60,
+    )
+    register_away_minutes: float = doc(
+        "名册不可达时继续沿用已知内容的分钟数，之后拒绝所有令牌",
+        "minutes for which what is known of the register counts while it is out of reach; then every token is refused",
+        60.0,
+        gt=0,
     )
 
 
@@ -304,6 +386,12 @@ class Ops(Section):
         None,
         ge=0,
         le=65535,
+    )
+    patience_seconds: float = doc(
+        "启动时等待所调用的其他服务的秒数，之后先行就绪",
+        "seconds that a start waits for the services that it calls; then it is ready without them",
+        30.0,
+        ge=0,
     )
 
 
@@ -358,6 +446,11 @@ class Settings(BaseSettings):
 
     profile: Literal["embedded", "production"] = doc(
         "运行方式：embedded 或 production", "embedded, or production with its stricter checks", "embedded"
+    )
+    allow_plaintext: list[Literal["grpc", "http", "issuer", "kafka", "postgres", "redis", "otlp"]] = doc(
+        "生产模式下由可信网格加密、可以明文的链路，JSON 数组：grpc、http、issuer、kafka、postgres、redis、otlp",
+        "links that a trusted mesh encrypts and that may be plain text in production, a JSON array: grpc, http, issuer, kafka, postgres, redis, otlp",
+        list,
     )
     root_division: str = doc("根行政区划代码", "code of the root division", "1508", pattern=r"^\d{4}(\d{2}){0,4}$")
     data_dir: Path = doc("数据目录", "folder of the data", lambda: default_data_dir())

@@ -19,7 +19,7 @@ import hmac
 import logging
 import os
 import secrets
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -157,6 +157,23 @@ class Database:
         except (*_NO_USE_WAITING, ValueError, asyncpg.InterfaceError) as error:
             raise _refused(address, error) from error
         await connection.close()
+
+    def prober(self, service: str) -> Callable[[], Awaitable[None]]:
+        """A look whether the server answers, by a connection of its own that is kept: however busy the pools are, it tells of the server."""
+        kept: list[asyncpg.Connection] = []
+
+        async def look() -> None:
+            try:
+                if not kept:
+                    names = {"application_name": f"hetao {service} look"}
+                    kept.append(await asyncpg.connect(**self.address(service), server_settings=names))
+                await kept[0].fetchval("select 1")
+            except BaseException:
+                if kept:
+                    kept.pop().terminate()
+                raise
+
+        return look
 
     async def open_pool(self, service: str, max_size: int, *, min_size: int = 1, name: str = "") -> asyncpg.Pool:
         """Connections as the service's role, to its schema alone; `json` and `jsonb` are Python values.

@@ -3,8 +3,9 @@
     async with Platform(settings, [grid.MODULE, cases.MODULE]) as platform:
         await platform.until_stopped()
 
-The order: database → keys and identity → migrations → connections → services → reference data → relay, consumers, timers → listeners → ready.
-Down again the other way round; calls under way are finished first. Services of this process are called in process, others over a socket.
+The order: the operators' listener → database → keys and identity → migrations → connections → services → reference data → relay, consumers, timers
+→ listeners → ready. Down again the other way round; calls under way are finished first. Services of this process are called in process, others over a
+socket. Where an operators' listener tells what it waits for, a process waits for its engines without end, so nothing has to be started in an order.
 """
 
 from __future__ import annotations
@@ -18,32 +19,40 @@ from datetime import timedelta
 from typing import Any, Self
 
 import asyncpg
-import grpc
 
 from hetao.operations.v1 import operations_pb2
-from kit import folders, telemetry, unit
+from kit import folders, metrics, telemetry, unit, vitals
 from kit.clock import Clock
 from kit.config import DATA, Settings
 from kit.consumer import Consumer
 from kit.database import LOG_SCHEMA, Database
 from kit.errors import StartupError
-from kit.identity import Roles, Verifier, check_trust
+from kit.identity import Roles
 from kit.issuer import DemoIssuer
+from kit.limits import Limits
 from kit.log import Log
 from kit.log.sql import SqlLog
 from kit.migrate import migrate
-from kit.module import POSTGRES, Module, Parts, Runtime
+from kit.module import POSTGRES, REDIS, Module, Parts, Runtime
 from kit.operations import OperationsApi
+from kit.ops import Answer, Ops
+from kit.production import check_settings
+from kit.readiness import LOOK, Readiness
+from kit.readings import Readings
+from kit.redis import Redis
 from kit.relay import Relay
 from kit.rpc.channel import LocalChannel
+from kit.rpc.client import ServiceChannel, serving
 from kit.rpc.methods import methods_of
 from kit.rpc.pipeline import Dispatcher
 from kit.rpc.server import Server
+from kit.rpc.tls import Certificates
 from kit.sealing import Keys
 from kit.statutory import Deadlines
 from kit.texts import Texts
 from kit.timers import TimerLoop
 from kit.upkeep import clean, seal_audit
+from kit.verifier import Verifier
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +105,11 @@ class Platform:
         self._channels: dict[str, Any] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._failed: asyncio.Future[None] | None = None
-        self._waiting_for = "start"
+        #: What the process waits for, and whom it misses.
+        self.state = Readiness()
+        self.state.waiting["start"] = "not finished"
+        #: What operators ask: `platform.ops.add("/metrics", handler)`.
+        self.ops = Ops(settings.ops, self.state)
 
     async def __aenter__(self) -> Self:
         try:
@@ -113,30 +126,22 @@ class Platform:
 
     async def _start(self) -> None:
         self._failed = asyncio.get_running_loop().create_future()
-        telemetry.set_up(
-            service="hetao",
-            otlp_endpoint=self.settings.telemetry.otlp_endpoint or "",
-            ratio=self.settings.telemetry.sample_ratio,
-        )
-        check_trust(self.settings)
+        self._open_telemetry()
+        check_settings(self.settings)
+        self._exit.push_async_callback(self.ops.stop)
+        await self.ops.start()
+        self._certificates = Certificates.of(self.settings.grpc.tls)
         for name in ("keys", "media"):  # made by an earlier version, or restored with the modes of another machine
             folders.close(self.settings.data_dir / name)
-        self._progress("启动数据库", "starting the database")
-        if self._given_database:
-            self.database = self._given_database
-        else:
-            self.database = await self._exit.enter_async_context(Database.open(self.settings))
-        fresh = False
         stored = [module.name for module in self.modules if POSTGRES in module.engines]
-        if self.settings.database.prepare:
-            await self.database.prepare([*stored, LOG_SCHEMA])
-            fresh = await self._is_fresh(stored)
+        fresh = await self._open_database(stored) if stored else True
         self._progress("读取密钥与规则", "reading keys and rules")
         self._open_trust(data_exists=not fresh)  # before the first table: a first start that was killed can go on
-        if self.settings.database.prepare:
+        if stored and self.settings.database.prepare:
             self._progress("升级表结构", "migrating the schemas")
             await migrate(self.database, self.modules)
-        self.log = await self._open_log()
+        if stored:
+            self.log = await self._open_log()
         for module in self.modules:
             self.services[module.name] = await self._build(module)
         await self._load_data()
@@ -145,9 +150,60 @@ class Platform:
             await self._settle()
         if self._background:
             self._run_background()
-        if self._listen:
+            self._watch(stored)
+        if self._listen and any(service.dispatcher.methods for service in self.services.values()):
             await self._open_server()
-        self._waiting_for = ""
+        del self.state.waiting["start"]
+
+    def _open_telemetry(self) -> None:
+        """Of the whole process; ended by whoever began it."""
+        chosen, names = self.settings.telemetry, [module.name for module in self.modules]
+        endpoint = chosen.otlp_endpoint or ""
+        if telemetry.set_up(otlp_endpoint=endpoint, ratio=chosen.sample_ratio):
+            self._exit.push_async_callback(asyncio.to_thread, telemetry.shut_down)
+        prometheus = self.settings.ops.port is not None
+        name = names[0] if len(names) == 1 else "hetao"
+        if metrics.set_up(service=name, otlp_endpoint=endpoint, every=chosen.push_seconds, prometheus=prometheus):
+            self._exit.push_async_callback(asyncio.to_thread, metrics.shut_down)
+            self._exit.enter_context(vitals.process())
+        if prometheus:
+            self.ops.add("/metrics", _metrics)
+
+    async def _open_database(self, stored: Sequence[str]) -> bool:
+        """Returns whether no service has ever stored anything in it."""
+        self._progress("启动数据库", "starting the database")
+        if self._given_database:
+            self.database = self._given_database
+        else:
+            self.database = await self._exit.enter_async_context(Database.open(self.settings))
+        if self.ops.listening:
+            await self.state.until("postgres", lambda: self.database.reach(stored[0]))
+        if not self.settings.database.prepare:
+            return False
+        await self.database.prepare([*stored, LOG_SCHEMA])
+        return await self._is_fresh(stored)
+
+    def _watch(self, stored: Sequence[str]) -> None:
+        """What must be there from now on, and what is told when it is missing."""
+        named = [name for name in stored if name in self.settings.database.urls] or stored[:1]
+        for name in named:
+            look = "postgres" if len(named) == 1 else f"postgres of {name}"
+            self._run(f"watch {look}", self.state.watch(look, self.database.prober(name), needed=True))
+        here = {module.name for module in self.modules}
+        for name in sorted({called for module in self.modules for called in module.calls} - here):
+            self.state.waiting[name] = "not asked yet"
+            self._run(f"watch {name}", self._watch_neighbour(name))
+
+    async def _watch_neighbour(self, name: str) -> None:
+        """It is waited for at the start, but not for ever: whoever calls it then is told that it is away, and the others are served."""
+        channel = self.channel(name)
+
+        async def look() -> None:
+            await serving(channel, LOOK)
+
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            await self.state.until(name, look, seconds=self.settings.ops.patience_seconds)
+        await self.state.watch(name, look, needed=False)
 
     async def _is_fresh(self, schemas: Sequence[str]) -> bool:
         """Whether no service has ever stored anything here."""
@@ -180,12 +236,16 @@ class Platform:
         )
         if settings.identity.issuer is None and settings.profile == "embedded":
             self.issuer = DemoIssuer.open(settings, self.clock, DATA / "demo" / "accounts.toml")
-        self.verifier = Verifier.of(settings, Roles.load(DATA / "roles.toml"), self.clock, self.issuer)
+        self.verifier = Verifier.of(settings, Roles.load(DATA / "roles.toml"), self.clock, self.issuer, keys=self.keys)
+        self.redis = Redis.open(settings)
+        self._exit.push_async_callback(self.redis.close)
+        self.limits = Limits.of(settings, self.redis, self.keys)
         self.deadlines, self.texts = Deadlines.load(DATA), Texts.load(DATA / "texts")
 
     async def _pool(self, schema: str, size: int, name: str = "") -> Any:
         pool = await self.database.open_pool(schema, size, name=name)
         self._exit.push_async_callback(pool.close)
+        self._exit.enter_context(vitals.pool(pool, f"{schema} {name}".strip()))
         return pool
 
     async def _build(self, module: Module) -> Service:
@@ -208,6 +268,8 @@ class Platform:
             channel=self.channel,
             pools=pools,
             readiness=self.readiness,
+            limits=self.limits,
+            redis=self.redis if REDIS in module.engines else None,
         )
         parts = module.build(runtime)
         if pools is None:
@@ -258,10 +320,22 @@ class Platform:
                 self._run(f"consumer {runtime.name}", service.consumer.run())
             if service.timers:
                 self._run(f"timers {runtime.name}", service.timers.run())
-        self._run("log", self._trim_log())
+        if any(service.relay for service in self.services.values()):
+            self._run("log", self._trim_log())
+        if metrics.collected():
+            self._run_readings()
         for service in self.services.values():
             for worker in service.parts.workers:
                 self._run(f"worker {service.runtime.name}", worker())
+
+    def _run_readings(self) -> None:
+        self._run("event loop", vitals.watch_loop())
+        for name, service in self.services.items():
+            if service.relay:
+                readings = Readings(
+                    service.runtime, service.parts, service.relay, service.consumer, service.timers, self.log
+                )
+                self._run(f"readings {name}", readings.run())
 
     def _run(self, name: str, work: Awaitable[None]) -> None:
         async def guarded() -> None:
@@ -289,7 +363,6 @@ class Platform:
             await asyncio.sleep(retention.every_seconds)
 
     async def _open_server(self) -> None:
-        grpc_settings = self.settings.grpc
         names = sorted(
             {
                 m.descriptor.containing_service.full_name
@@ -297,7 +370,7 @@ class Platform:
                 for m in s.dispatcher.methods.values()
             }
         )
-        self.server = Server(self._route, names, f"{grpc_settings.host}:{grpc_settings.port}")
+        self.server = Server(self._route, names, self.settings.grpc, self._certificates)
         await self.server.start()
         await self.server.ready(True)
 
@@ -309,11 +382,14 @@ class Platform:
             if any(module.name == service for module in self.modules):
                 self._channels[service] = LocalChannel(lambda: self.services[service].dispatcher)
             elif address := self.settings.grpc.addresses.get(service):
-                channel = grpc.aio.insecure_channel(address)
-                self._exit.push_async_callback(channel.close, None)
+                channel = ServiceChannel(self.settings.grpc, service, address, self._certificates)
+                self._exit.push_async_callback(channel.close)
                 self._channels[service] = channel
             else:
-                raise RuntimeError(f"nobody says where the service {service} is (HETAO_GRPC__ADDRESSES)")
+                raise StartupError(
+                    f"不知道服务 {service} 的地址（HETAO_GRPC__ADDRESSES）",
+                    f"nobody says where the service {service} is (HETAO_GRPC__ADDRESSES)",
+                )
         return self._channels[service]
 
     def _route(self, path: str, payload: bytes) -> Dispatcher | None:
@@ -325,8 +401,8 @@ class Platform:
         return self.services[named].dispatcher if named in self.services else holders[0]
 
     def readiness(self) -> Mapping[str, str]:
-        """What this process still waits for; empty when it is ready."""
-        return {"start": "not finished"} if self._waiting_for else {}
+        """What this process waits for; empty when it is ready."""
+        return self.state.waiting
 
     # -- down ---------------------------------------------------------------------------------------------------------
 
@@ -342,7 +418,7 @@ class Platform:
             stopped.cancel()
 
     async def _stop(self) -> None:
-        self._waiting_for = "stop"
+        self.state.waiting["stop"] = "under way"
         if self.server:
             await self.server.stop(DRAIN)
         for task in self._tasks:
@@ -383,6 +459,12 @@ class Platform:
                 if service.timers:
                     fired += await service.timers.run_due()
             await self.settle()
+
+
+async def _metrics() -> Answer:
+    """What Prometheus reads."""
+    body, content_type = await asyncio.to_thread(metrics.exposition)
+    return Answer(200, content_type, body)
 
 
 def _service_named(dispatcher: Dispatcher, path: str, payload: bytes) -> str:

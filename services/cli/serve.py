@@ -22,7 +22,7 @@ from kit import logs
 from kit.config import Settings, load
 from kit.errors import StartupError
 from kit.folders import why
-from kit.module import Module
+from kit.module import POSTGRES, Module
 from kit.platform import Platform
 from kit.postgres import holder
 from services.cli import err, out
@@ -143,8 +143,11 @@ def welcome(settings: Settings, modules: Sequence[Module], seconds: float) -> No
     out.print(f"\n河套已就绪（{seconds:.1f} 秒） · Hetao is ready ({seconds:.1f} s)\n")
     if any(module.name == "gateway" for module in modules):
         out.print(f"  REST   {rest}      文档 · docs  {rest}/docs")
-    out.print(f"  gRPC   {grpc}")
-    if settings.embedded:
+    if has_rpc(modules):
+        out.print(f"  gRPC   {grpc}")
+    if settings.ops.port:
+        out.print(f"  运维 · operators   http://{settings.ops.host}:{settings.ops.port}/readyz")
+    if settings.embedded and has_rpc(modules):
         out.print(f"  数据 · data  {settings.data_dir}")
     if len(modules) > 1 and settings.profile == "embedded" and settings.identity.issuer is None:
         hetao = _shown(Path(sys.argv[0]))
@@ -159,6 +162,11 @@ def welcome(settings: Settings, modules: Sequence[Module], seconds: float) -> No
     out.print("\nCtrl-C 停止 · stops\n")
 
 
+def has_rpc(modules: Sequence[Module]) -> bool:
+    """Whether any of them serves RPCs: all that store something do."""
+    return any(POSTGRES in module.engines for module in modules)
+
+
 def _shown(program: Path) -> str:
     """As a person in the present folder would call it."""
     with contextlib.suppress(ValueError):
@@ -168,14 +176,18 @@ def _shown(program: Path) -> str:
 
 def check_ports(settings: Settings, modules: Sequence[Module]) -> None:
     """Before anything is started: is the platform running already, or is a port taken?"""
-    if settings.embedded and (pid := holder(settings.data_dir)):
+    if settings.embedded and has_rpc(modules) and (pid := holder(settings.data_dir)):
         raise StartupError(
             f"平台已在运行（进程 {pid}，数据目录 {settings.data_dir}）；请先停止它，或用 HETAO_DATA_DIR 另选目录",
             f"the platform already runs (process {pid}, data in {settings.data_dir}): stop it or choose another HETAO_DATA_DIR",
         )
-    wanted = [("HETAO_GRPC__PORT", settings.grpc.host, settings.grpc.port)]
+    wanted = []
+    if has_rpc(modules):
+        wanted.append(("HETAO_GRPC__PORT", settings.grpc.host, settings.grpc.port))
     if any(module.name == "gateway" for module in modules):
         wanted.append(("HETAO_HTTP__PORT", settings.http.host, settings.http.port))
+    if settings.ops.port:
+        wanted.append(("HETAO_OPS__PORT", settings.ops.host, settings.ops.port))
     for variable, host, port in wanted:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         with socket.socket(family, socket.SOCK_STREAM) as probe:
