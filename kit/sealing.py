@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hmac
 import json
 import os
 import re
@@ -43,6 +42,7 @@ _SUITE_BYTE: Final[dict[Suite, int]] = {"aes": 1, "sm": 2}
 _NONCE, _TAG, _HEAD = 12, 16, 3
 #: All but letters, digits and "+".
 _SEPARATORS = re.compile(r"[^\w+]|_")
+_COUNTRY_BEGINS = ("+", "0", "8")
 _COUNTRY = re.compile(r"^(?:\+|00)86(?=\d)|^86(?=1[3-9]\d{9}$)")
 
 
@@ -79,7 +79,7 @@ class _Key:
     secret: bytes
     created: str
     ciphers: dict[str, _Aead] = field(default_factory=dict)
-    macs: dict[str, bytes] = field(default_factory=dict)
+    macs: dict[tuple[str, str], HMAC] = field(default_factory=dict)
 
     @property
     def head(self) -> bytes:
@@ -95,19 +95,19 @@ class _Key:
         return cipher
 
     def mac(self, use: str, name: str, data: bytes) -> bytes:
-        cached = f"{use}:{name}"
-        key = self.macs.get(cached)
-        if key is None:
-            key = self.macs.setdefault(cached, self.derive(use, name, 32))
-        if self.suite == "aes":
-            return hmac.digest(key, data, "sha256")
-        made = HMAC(key, hashes.SM3())
+        prepared = self.macs.get((use, name))
+        if prepared is None:
+            prepared = self.macs.setdefault((use, name), HMAC(self.derive(use, name, 32), self.hash))
+        made = prepared.copy()  # the key is taken in once: that costs more than a short text
         made.update(data)
         return made.finalize()
 
+    @property
+    def hash(self) -> hashes.HashAlgorithm:
+        return hashes.SHA256() if self.suite == "aes" else hashes.SM3()
+
     def derive(self, use: str, name: str, length: int) -> bytes:
-        algorithm: hashes.HashAlgorithm = hashes.SHA256() if self.suite == "aes" else hashes.SM3()
-        return HKDF(algorithm, length, salt=None, info=f"hetao/{use}/{name}".encode()).derive(self.secret)
+        return HKDF(self.hash, length, salt=None, info=f"hetao/{use}/{name}".encode()).derive(self.secret)
 
 
 class Keys:
@@ -229,7 +229,11 @@ class Keys:
 def canonical(text: str) -> str:
     """One form for what people write in many ways: NFKC, case, separators, the country code of a telephone number."""
     plain = unicodedata.normalize("NFKC", text).casefold()
-    return _COUNTRY.sub("", _SEPARATORS.sub("", plain)).replace("+", "")
+    if not plain.isalnum():
+        plain = _SEPARATORS.sub("", plain)
+    if plain[:1] in _COUNTRY_BEGINS:
+        plain = _COUNTRY.sub("", plain)
+    return plain.replace("+", "")
 
 
 def _bound_to(name: str, owner: UUID | str) -> bytes:

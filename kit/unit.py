@@ -11,6 +11,7 @@ statement: it is a transaction by itself.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,12 +20,14 @@ from uuid import UUID
 import asyncpg
 import orjson
 
+from kit import metrics, telemetry
 from kit.clock import business_date
 from kit.errors import Aborted, Refused, Stale, Unavailable
 from kit.events import Envelope, Event
 from kit.gathered import Gathered, Insert
 from kit.identity import Principal
 from kit.ids import uuid7
+from kit.limits import Marks
 
 if TYPE_CHECKING:
     from kit.module import Runtime
@@ -33,6 +36,10 @@ T = TypeVar("T")
 
 #: The largest event that a broker takes by default is 1 MiB; ours stay far below.
 LARGEST_EVENT = 256 * 1024
+
+
+#: Seconds of its deadline that a unit keeps back from a call to another service, or a tenth: a call that fails is not the unit's end.
+CALL_MARGIN = 0.25
 
 
 class NoConnection(Unavailable):
@@ -68,6 +75,12 @@ PASSING = (
     asyncpg.InsufficientResourcesError,  # a full disk, too many connections
     asyncpg.ReadOnlySQLTransactionError,  # a server that is a replica, for now
 )
+
+WAITING = metrics.Histogram("db.client.connection.wait_time", "s", "waiting for a connection to the database")
+TIMEOUTS = metrics.Counter("db.client.connection.timeouts", "{timeout}", "waits for a connection that were given up")
+
+#: Units that wait for a connection, by pool.
+PENDING: dict[str, int] = {}
 
 OUTBOX = Insert("outbox", "event_id, type, key, division, snapshot, value, at, traceparent")
 AUDIT = Insert("audit", "entity, entity_id, version, on_behalf, action, before, after, purpose, trace, at, actor")
@@ -107,11 +120,14 @@ class Unit:
         self.runtime, self.principal, self.writes, self.action = runtime, principal, writes, action
         self.envelope, self.traceparent, self.deadline = envelope, traceparent, deadline
         self.now: datetime = runtime.clock.now()
+        self._unix_ms = int(self.now.timestamp() * 1000)
         self.lock = "for no key update" if writes else ""
         self.patient = False
         self.on_behalf = ""
         self.purpose = ""
         self._pool = runtime.background_pool if background else runtime.pool
+        self._pool_name = runtime.background_pool_name if background else runtime.name
+        self._span: telemetry.OpenSpan | None = None
         self._connection: asyncpg.pool.PoolConnectionProxy[asyncpg.Record] | None = None
         self._ending: asyncio.Task[None] | None = None
         self._begun = False
@@ -123,6 +139,7 @@ class Unit:
         self._scheduled: dict[tuple[str, str], datetime] = {}
         self._cancelled: set[tuple[str, str]] = set()
         self._loaded: dict[tuple[str, UUID], Any] = {}
+        self._sealed: dict[bytes, tuple[str, UUID, str]] = {}
 
     @property
     def today(self) -> date:
@@ -131,17 +148,26 @@ class Unit:
     def new_id(self, nth: int = 0) -> UUID:
         """An id for something new: it follows the time of the work, which lists go by. `nth`: its place among several of one unit, which keep their
         order then."""
-        return uuid7(int(self.now.timestamp() * 1000) + nth)
+        return uuid7(self._unix_ms + nth)
 
     # -- reading and writing ------------------------------------------------------------------------------------------
 
     async def _connected(self) -> asyncpg.pool.PoolConnectionProxy[asyncpg.Record]:
         if self._connection is None:
+            pool, started = self._pool_name, time.perf_counter()
+            PENDING[pool] = PENDING.get(pool, 0) + 1
             try:
                 async with asyncio.timeout(self.runtime.settings.database.acquire_timeout):
                     self._connection = await self._pool.acquire()
             except (OSError, asyncpg.TooManyConnectionsError) as error:  # a TimeoutError is an OSError
+                if isinstance(error, TimeoutError):
+                    TIMEOUTS.add(1, {"db.client.connection.pool.name": pool})
                 raise NoConnection("UNAVAILABLE") from error
+            finally:
+                PENDING[pool] -= 1
+            if WAITING.collected:
+                WAITING.record(time.perf_counter() - started, {"db.client.connection.pool.name": pool})
+            self._span = telemetry.transaction(self.runtime.name, writes=self.writes)
         return self._connection
 
     async def _begin(self) -> None:
@@ -237,17 +263,22 @@ class Unit:
             await connection.execute(sql, *columns)
 
     async def call(self, rpc: Callable[..., Awaitable[T]], request: Any) -> T:
-        """A read RPC of another service, with the caller's own token and what is left of the deadline.
+        """A read RPC of another service, with the caller's own token and what is left of the deadline but for a margin.
 
         Only before the unit's first statement: a connection must not be held while another service works.
         """
         if self._connection is not None:
             raise RuntimeError("call other services before the first statement")
-        return await rpc(request, metadata=self.forwarded(), timeout=self.remaining())
+        remaining = self.remaining()
+        timeout = None if remaining is None else remaining - min(CALL_MARGIN, remaining / 10)
+        return await rpc(request, metadata=self.forwarded(), timeout=timeout)
 
     def forwarded(self) -> list[tuple[str, str]]:
-        metadata = [("traceparent", self.traceparent)] if self.traceparent else []
-        return [*metadata, ("authorization", f"Bearer {self.principal.token}")] if self.principal.token else metadata
+        token = self.principal.token
+        metadata = [(Marks.HEADER, self.runtime.limits.marks.of(token))]
+        if self.traceparent:
+            metadata.append(("traceparent", self.traceparent))
+        return [*metadata, ("authorization", f"Bearer {token}")] if token else metadata
 
     def remaining(self) -> float | None:
         """Seconds until the caller stops waiting."""
@@ -305,9 +336,14 @@ class Unit:
     # -- sealed values ------------------------------------------------------------------------------------------------
 
     def seal(self, field: str, owner: UUID, text: str) -> bytes:
-        return self.runtime.keys.seal(field, owner, text)
+        sealed = self.runtime.keys.seal(field, owner, text)
+        self._sealed[sealed] = field, owner, text
+        return sealed
 
     def open(self, field: str, owner: UUID, sealed: bytes) -> str:
+        match self._sealed.get(sealed):  # a write that answers with what it wrote opens what it has just sealed
+            case (sealed_for, whose, text) if (sealed_for, whose) == (field, owner):
+                return text
         return self.runtime.keys.open(field, owner, sealed)
 
     def index(self, purpose: str, text: str) -> bytes:
@@ -359,6 +395,7 @@ class Unit:
             raise RuntimeError(f"{self.action} was undone: {ended}")
         if self._connection is not None:
             connection, self._connection = self._connection, None
+            self._end_span("commit")
             await self._pool.release(connection)
         if self._events:
             self.runtime.relay_wanted.set()
@@ -378,12 +415,22 @@ class Unit:
         if connection is None:
             return
         try:
-            if connection.is_in_transaction():
+            undone = connection.is_in_transaction()
+            self._end_span("rollback" if undone else "")
+            if undone:
                 await connection.execute("rollback")
         except (*CONNECTION_LOST, asyncpg.PostgresError):
             connection.terminate()
         finally:
             await self._pool.release(connection)
+
+
+    def _end_span(self, outcome: str) -> None:
+        span, self._span = self._span, None
+        if span is not None:
+            if outcome:
+                span.set("hetao.transaction.outcome", outcome)
+            span.end()
 
 
 async def run(

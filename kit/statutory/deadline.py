@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Self
 
@@ -99,7 +100,9 @@ class Deadline:
 
     def moment(self, left: float) -> datetime:
         """When the remaining share comes down to `left`: the time of a reminder. Falls on a working day where working days count."""
-        raw = self._raw(self.start) + self._running(self.due_at) * (1 - left)
+        start = self._raw(self.start)
+        total = self._running(self.due_at) if self.pauses else max(0.0, self._raw(self.due_at) - start)
+        raw = start + total * (1 - left)
         for begins, ends in merged(self.pauses, self.start):
             if begins >= self._at(raw):
                 break
@@ -130,6 +133,8 @@ class Deadlines:
 
     def __init__(self, calendar: Calendar, rules: Rules):
         self.calendar, self.rules = calendar, rules
+        #: Of what neither stood nor was extended: a change asks several times for the limit that it has just set.
+        self._plain = lru_cache(maxsize=256)(self._due)
 
     @classmethod
     def load(cls, data_dir: Path) -> Self:
@@ -148,6 +153,15 @@ class Deadlines:
         Days: a day counts when the clock still runs at its end (24:00, or the end of business where the rule says so), so a pause within one
         day costs nothing and a pause over n nights is n days longer. An extension adds to the amount; it does not count from the moved last day.
         """
+        return (
+            self._due(rule, start, tuple(pauses), tuple(extensions))
+            if pauses or extensions
+            else self._plain(rule, start)
+        )
+
+    def _due(
+        self, rule: Rule, start: datetime, pauses: tuple[Pause, ...] = (), extensions: tuple[Extension, ...] = ()
+    ) -> Deadline:
         stands = merged(pauses, start)
         amount = rule.amount + sum(e.amount for e in extensions)
         if rule.unit == HOURS:
@@ -160,9 +174,7 @@ class Deadlines:
             first = business_date(start) if rule.unit == WORKING_DAYS else counted_to
             provisional = self.calendar.provisional(first, last)
         bands = self.rules.bands(business_date(start))
-        return Deadline(
-            rule, start, due_at, last, counted_to, provisional, tuple(pauses), tuple(extensions), bands, self.calendar
-        )
+        return Deadline(rule, start, due_at, last, counted_to, provisional, pauses, extensions, bands, self.calendar)
 
     def working_day(self, day: date) -> bool:
         return self.calendar.working(day)

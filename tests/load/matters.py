@@ -74,6 +74,13 @@ def message(chance: random.Random) -> intake_pb2.CreateCaseRequest:
     return ParseDict(matter(chance), intake_pb2.CreateCaseRequest())
 
 
+def other_parties(request: intake_pb2.CreateCaseRequest, chance: random.Random) -> None:
+    """Gives the parties of a message, if it has any, other names and telephones."""
+    for party in request.parties:
+        party.name = name(chance) + name(chance)
+        party.phone = f"139{chance.randrange(10**8):08d}"
+
+
 def question() -> intake_pb2.CreateCaseRequest:
     """The least that can be registered: a question of nobody in particular, with the same texts."""
     body = {"kind": "KIND_CONSULTATION", "division": DIVISION, "title": "工伤待遇咨询", "description": DESCRIPTION}

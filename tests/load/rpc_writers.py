@@ -15,7 +15,7 @@ import uvloop
 
 from hetao.cases.v1 import cases_pb2_grpc
 from tests.load.client import Timings
-from tests.load.matters import message, question
+from tests.load.matters import message, other_parties, question
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +40,12 @@ async def run(order: Order) -> dict[str, float]:
 
         async def write(number: int) -> None:
             chance = random.Random(order.seed * 1000 + number)
-            # Made beforehand: making them costs more than sending them.
-            requests = [question() if order.least else message(chance) for _ in range(50)]
+            # Made beforehand, since making it costs more than sending it. Its parties are others each time: the same ones again would be
+            # a quarrel that is there already.
+            request = question() if order.least else message(chance)
             while time.monotonic() < until:
-                await timings.of(stub.CreateCase(chance.choice(requests), metadata=metadata))
+                other_parties(request, chance)
+                await timings.of(stub.CreateCase(request, metadata=metadata))
 
         writers = [asyncio.create_task(write(n)) for n in range(order.writers)]
         await asyncio.sleep(order.warm_up)

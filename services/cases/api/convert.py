@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from hetao.cases.v1 import case_pb2, types_pb2
 from hetao.common.v1 import common_pb2
@@ -17,7 +18,7 @@ from services.cases.service.reading import Whole
 def case(chain: Chain, whole: Whole) -> case_pb2.Case:
     """A case as its caller sees it. Who may know the stage alone gets code, place, stage and times."""
     file = whole.case
-    shown = case_pb2.Case(
+    return case_pb2.Case(
         case_id=str(file.id),
         code=file.code,
         kind=number_of(types_pb2.Kind, file.kind),
@@ -42,31 +43,33 @@ def case(chain: Chain, whole: Whole) -> case_pb2.Case:
         reopened_count=file.reopened_count,
         report_id=str(file.report_id or ""),
         etag=str(file.version),
+        **(_substance(chain, whole) if whole.full else {}),
     )
-    if whole.full:
-        shown.MergeFrom(
-            case_pb2.Case(
-                title=whole.content["title"],
-                description=whole.content["description"],
-                place=whole.content["place"],
-                occurred_at=stamp(file.occurred_at),
-                media_ids=file.media_ids,
-                parties=[party(row, values) for row, values in whole.parties],
-                classification=case_pb2.Classification(
-                    category=file.category,
-                    scale=number_of(types_pb2.Scale, file.scale),
-                    risk=number_of(types_pb2.Risk, file.risk),
-                    complexity=number_of(types_pb2.Complexity, file.complexity),
-                    restricted=file.restricted,
-                ),
-                tasks=[task(chain, *opened) for opened in whole.tasks],
-                registered_by=file.registered_by,
-                refusal=case_pb2.Refusal(ground=file.ground, channel=file.channel) if file.ground else None,
-                transferred_to=file.transferred_to,
-                outcome_note=whole.outcome_note,
-            )
-        )
-    return shown
+
+
+def _substance(chain: Chain, whole: Whole) -> dict[str, Any]:
+    """What is shown to those alone who may know the whole case."""
+    file = whole.case
+    return {
+        "title": whole.content["title"],
+        "description": whole.content["description"],
+        "place": whole.content["place"],
+        "occurred_at": stamp(file.occurred_at),
+        "media_ids": file.media_ids,
+        "parties": [party(row, values) for row, values in whole.parties],
+        "classification": case_pb2.Classification(
+            category=file.category,
+            scale=number_of(types_pb2.Scale, file.scale),
+            risk=number_of(types_pb2.Risk, file.risk),
+            complexity=number_of(types_pb2.Complexity, file.complexity),
+            restricted=file.restricted,
+        ),
+        "tasks": [task(chain, *opened) for opened in whole.tasks],
+        "registered_by": file.registered_by,
+        "refusal": case_pb2.Refusal(ground=file.ground, channel=file.channel) if file.ground else None,
+        "transferred_to": file.transferred_to,
+        "outcome_note": whole.outcome_note,
+    }
 
 
 def party(row: Party, values: Mapping[str, str]) -> case_pb2.Party:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from services.cases.model.case import CaseFile, Classification, after_follow_up
 from services.cases.model.centre import Centre
-from services.cases.model.code import NUMBERS_PER_DAY, case_code, check_digit, read_code
+from services.cases.model.code import NUMBERS_PER_DAY, case_code, check_digit, day_digits, read_code
 from services.cases.model.limit import DIRECTOR, NOBODY, REMINDED, SUPERIOR, Limit
 from services.cases.model.party import Party
 from services.cases.model.states import (
@@ -65,6 +65,7 @@ __all__ = [
     "case_code",
     "check_assignments",
     "check_digit",
+    "day_digits",
     "for_parties",
     "read_code",
 ]

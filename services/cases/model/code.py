@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from functools import lru_cache
 
 #: Numbers of a day; they need not be without gaps, only each different.
 NUMBERS_PER_DAY = 1_000_000
@@ -10,8 +11,14 @@ NUMBERS_PER_DAY = 1_000_000
 
 def case_code(county: str, day: date, number: int) -> str:
     """A case's code for life (一案一码): county, day, number of the day, check digit: 150826-260302-481063-4."""
-    body = f"{county}{day:%y%m%d}{number % NUMBERS_PER_DAY:06d}"
+    body = f"{county}{day_digits(day)}{number % NUMBERS_PER_DAY:06d}"
     return f"{body[:6]}-{body[6:12]}-{body[12:]}-{check_digit(body)}"
+
+
+@lru_cache(maxsize=8)
+def day_digits(day: date) -> str:
+    """Two digits each of year, month and day."""
+    return f"{day:%y%m%d}"
 
 
 def check_digit(digits: str) -> str:

@@ -26,5 +26,5 @@ class Codes:
             first = await store.next_numbers(unit)
             self._next, self._end = first, first + store.NUMBERS_AT_ONCE
         number, self._next = self._next, self._next + 1
-        series = f"{county}/{unit.today:%y%m%d}"
+        series = f"{county}/{model.day_digits(unit.today)}"
         return model.case_code(county, unit.today, self._keys.shuffled("cases.code", series, number))

@@ -41,7 +41,9 @@ class Limits:
     def deadline(self, row: CaseFile | Task) -> Deadline:
         """A limit that is running, with the version of its rule that it started with."""
         rule = self.deadlines.rule(row.limit_rule, business_date(row.limit_from), row.limit_version)
-        return self.deadlines.due(replace(rule, amount=row.limit_amount), row.limit_from)
+        if rule.amount != row.limit_amount:
+            rule = replace(rule, amount=row.limit_amount)
+        return self.deadlines.due(rule, row.limit_from)
 
     def explained(self, row: CaseFile | Task) -> ShownDeadline:
         """A running limit as people read it. The same facts are explained once; an explanation names its start to the minute."""
