@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from uuid import UUID
 
 import asyncpg
+from opentelemetry.trace import SpanKind
 
-from kit import telemetry
+from kit import metrics, telemetry
 from kit.database import shadow_of
 from kit.errors import DomainError
 from kit.events import Envelope, Handler, topic_of
@@ -24,6 +26,9 @@ from kit.module import Runtime
 from kit.unit import DATABASE_AWAY, PASSING, Unit, run
 
 log = logging.getLogger(__name__)
+
+CONSUMED = metrics.Counter("messaging.client.consumed.messages", "{message}", "events that were read from the log")
+PROCESSING = metrics.Histogram("messaging.process.duration", "s", "bringing a batch of events into effect")
 
 #: Events that share a transaction at most: its locks are held while it lasts.
 LARGEST_UNIT = 50
@@ -45,6 +50,9 @@ values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) on conflict (handler,
 """
 
 Job = tuple[Handler, Record]
+
+#: The span of each (handler, event).
+Traces = Mapping[tuple[str, UUID], str]
 
 
 class Consumer:
@@ -76,6 +84,8 @@ class Consumer:
         subscription, taken = self._subscribed(), 0
         for batches in _together(await subscription.fetch(wait=wait)):
             records = [record for batch in batches for record in batch.records]
+            for batch in batches:
+                CONSUMED.add(len(batch.records), self._labels(batch.topic))
             await self._take(records)
             await subscription.commit(*batches)
             taken += len(records)
@@ -88,6 +98,14 @@ class Consumer:
                 await self._subscription.close()
             except (*DATABASE_AWAY, asyncpg.PostgresError):
                 log.warning("the consumer of %s could not give its partitions up", self._runtime.name)
+
+    def _labels(self, topic: str) -> dict[str, str]:
+        return {
+            "messaging.system": self._log.system,
+            "messaging.destination.name": topic,
+            "messaging.operation.name": "poll",
+            "messaging.consumer.group.name": self._runtime.name,
+        }
 
     def _subscribed(self) -> Subscription:
         if self._subscription is None:
@@ -141,7 +159,7 @@ class Consumer:
                 await asyncio.sleep(random.uniform(0.05, 0.2) * attempt)
 
     async def _effect(self, jobs: Sequence[Job]) -> None:
-        async def work(unit: Unit) -> None:
+        async def work(unit: Unit, traces: Traces) -> None:
             # Asked before anything is touched: the lock that begins and ends a rebuild waits for us, or we for it.
             rebuilding, waiting = await self._look(unit, jobs)
             behind = [job for job in jobs if (job[0].name, job[1].envelope.key) in waiting]
@@ -149,14 +167,14 @@ class Consumer:
                 await unit.execute(PARK, *_parked(handler, record, "BEHIND_A_PARKED_EVENT", 0), unit.now)
             free = [job for job in jobs if job not in behind] if behind else jobs
             projections = [job for job in free if job[0].projection]
-            await self._apply(unit, free)
+            await self._apply(unit, free, traces)
             if rebuilding and projections:  # the same handlers write to the same tables of the shadow schema
                 await unit.execute(f"set local search_path to {shadow_of(self._runtime.name)}, {self._runtime.name}")
-                await self._apply(unit, projections)
+                await self._apply(unit, projections, traces)
 
-        await self._run(jobs[0], work)
+        await self._run(jobs, work)
 
-    async def _apply(self, unit: Unit, jobs: Sequence[Job]) -> None:
+    async def _apply(self, unit: Unit, jobs: Sequence[Job], traces: Traces) -> None:
         """The inbox rows of the reactions first, then the effects that are new."""
         reactions = [(h, r.envelope) for h, r in jobs if not h.projection]
         fresh: set[tuple[str, UUID]] = set()
@@ -175,7 +193,8 @@ class Consumer:
                 if (handler.name, envelope.id) not in fresh:
                     continue
                 fresh.discard((handler.name, envelope.id))  # a batch may hold an event twice
-            unit.envelope, unit.action, unit.traceparent = envelope, handler.name, envelope.traceparent
+            unit.envelope, unit.action = envelope, handler.name
+            unit.traceparent = traces.get((handler.name, envelope.id), envelope.traceparent)
             await handler.effect(unit, handler.message.FromString(record.value))
 
     async def _look(self, unit: Unit, jobs: Sequence[Job]) -> tuple[bool, set[tuple[str, str]]]:
@@ -185,27 +204,60 @@ class Consumer:
         return row["rebuilding"], {(handler, key) for handler, key in row["waiting"]}
 
     async def _park(self, job: Job, error: str, attempts: int) -> None:
-        async def work(unit: Unit) -> None:
+        async def work(unit: Unit, _: Traces) -> None:
             await unit.execute(PARK, *_parked(*job, error, attempts), unit.now)
 
-        await self._run(job, work)
+        await self._run([job], work)
 
-    async def _run(self, job: Job, work: Callable[[Unit], Awaitable[None]]) -> None:
-        handler, record = job
-        with telemetry.consumer_span(handler.name, record.envelope.traceparent) as span:
+    async def _run(self, jobs: Sequence[Job], work: Callable[[Unit, Traces], Awaitable[None]]) -> None:
+        runtime, (handler, _) = self._runtime, jobs[0]
+        spans = self._spans(jobs)
+        traces = {(h.name, r.envelope.id): s.traceparent for (h, r), s in zip(jobs, spans, strict=False)}
 
-            def open_unit() -> Unit:
-                runtime = self._runtime
-                return Unit(
-                    runtime,
-                    runtime.system,
-                    writes=True,
-                    action=handler.name,
-                    background=True,
-                    traceparent=span.traceparent,
-                )
+        def open_unit() -> Unit:
+            return Unit(
+                runtime,
+                runtime.system,
+                writes=True,
+                action=handler.name,
+                background=True,
+                traceparent=spans[0].traceparent,
+            )
 
-            await run(open_unit, work)
+        started, failed = time.perf_counter(), {}
+        try:
+            with telemetry.Scope(spans[0]):
+                await run(open_unit, lambda unit: work(unit, traces))
+        except BaseException as error:
+            failed = {"error.type": type(error).__name__}
+            for span in spans[1:]:
+                span.failed(type(error).__name__)
+            raise
+        finally:
+            for span in spans[1:]:
+                span.end()
+            labels = {"messaging.consumer.group.name": runtime.name, "messaging.operation.name": "process"}
+            PROCESSING.record(time.perf_counter() - started, {**labels, "messaging.system": self._log.system, **failed})
+
+    def _spans(self, jobs: Sequence[Job]) -> list[telemetry.OpenSpan]:
+        """Each event's own, from the beginning of the transaction to its end; that of the first alone where nobody looks."""
+        told = [
+            (
+                topic_of(record.envelope.source.rpartition("/")[2]),
+                {
+                    "messaging.system": self._log.system,
+                    "messaging.operation.name": "process",
+                    "messaging.operation.type": "process",
+                    "messaging.consumer.group.name": self._runtime.name,
+                    "messaging.message.id": str(record.envelope.id),
+                    "hetao.event.type": record.envelope.type,
+                    "hetao.handler": handler.name,
+                },
+                record.envelope.traceparent,
+            )
+            for handler, record in (jobs if telemetry.recording() else jobs[:1])
+        ]
+        return telemetry.messages(self._runtime.name, "process", SpanKind.CONSUMER, told)
 
     # -- dead letters -------------------------------------------------------------------------------------------------
 
@@ -219,7 +271,7 @@ class Consumer:
             key,
         )
         for row in rows:
-            await self._apply(unit, [(handler, _unparked(row, key))])
+            await self._apply(unit, [(handler, _unparked(row, key))], {})
         await unit.execute("delete from parked where id = any($1)", [row["id"] for row in rows])
         return len(rows)
 

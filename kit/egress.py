@@ -9,16 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
 import httpx
+from opentelemetry.trace import SpanKind
+
+from kit import metrics, telemetry
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 LOOPBACK: Final[tuple[Network, ...]] = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+
+CALLS = metrics.Histogram("http.client.request.duration", "s", "calls to what lies outside the platform")
 
 #: Where clouds tell a machine its secrets, beside the link-local addresses.
 _METADATA: Final = (ip_address("100.100.100.200"), ip_address("192.0.0.192"), ip_address("fd00:ec2::254"))
@@ -32,10 +38,10 @@ class AddressForbidden(httpx.ConnectError):
 
 
 class Egress:
-    """`networks`: private ones that may be called all the same."""
+    """`networks`: private ones that may be called all the same. `service`: whose calls these are, for telemetry."""
 
-    def __init__(self, networks: Iterable[Network] = ()) -> None:
-        self._networks = tuple(networks)
+    def __init__(self, networks: Iterable[Network] = (), *, service: str = "hetao") -> None:
+        self._networks, self.service = tuple(networks), service
 
     def permits(self, address: Address) -> bool:
         address = _inner(address)
@@ -67,7 +73,34 @@ class _Checked(httpx.AsyncBaseTransport):
         self._egress, self._inner, self._timeout = egress, inner, timeout
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Noted without the address's path and query, which hold keys; the receiver is told the trace (W3C trace context)."""
         host = request.url.host
+        labels: dict[str, str | int] = {"http.request.method": request.method}
+        told = {
+            **labels,
+            "server.address": host,
+            "server.port": request.url.port or (80 if request.url.scheme == "http" else 443),
+            "url.scheme": request.url.scheme,
+        }
+        started = time.perf_counter()
+        with telemetry.span(self._egress.service, request.method, SpanKind.CLIENT, "", told) as span:
+            request.headers["traceparent"] = span.traceparent
+            try:
+                answer = await self._called(request, host)
+            except BaseException as error:
+                labels["error.type"] = type(error).__name__
+                raise
+            else:
+                labels["http.response.status_code"] = answer.status_code
+                span.set("http.response.status_code", answer.status_code)
+                if answer.status_code >= 400:
+                    labels["error.type"] = str(answer.status_code)
+                    span.failed(str(answer.status_code))
+                return answer
+            finally:
+                CALLS.record(time.perf_counter() - started, labels)
+
+    async def _called(self, request: httpx.Request, host: str) -> httpx.Response:
         addresses = [one for one in await self._resolve(host) if self._egress.permits(one)]
         if not addresses:
             raise AddressForbidden("no address that may be called", request=request)

@@ -15,16 +15,22 @@ from uuid import UUID
 import asyncpg
 from google.protobuf.descriptor import ServiceDescriptor
 
+from kit import telemetry
 from kit import unit as units
 from kit.clock import Clock
 from kit.events import Event, Handler
-from kit.identity import Principal, Verifier
+from kit.identity import Principal
 from kit.issuer import DemoIssuer
+from kit.limits import Limits
+from kit.metrics import Gauge, Reading
+from kit.redis import Redis
+from kit.rpc.traced import TracedChannel
 from kit.sealing import Keys
 from kit.statutory import Deadlines
 from kit.texts import Texts
 from kit.timers import Timer
 from kit.unit import Unit
+from kit.verifier import Verifier
 
 if TYPE_CHECKING:
     from kit.config import Settings
@@ -45,6 +51,7 @@ class Parts:
     workers    functions that run from readiness to drain; they are cancelled at drain
     reference  loads the data that is shipped with the product; runs at every start, so it must be idempotent
     demo       the same for demo data, in the embedded profile alone
+    readings   what its tables say for its own metrics, read every few seconds
     snapshots  (unit, after id) → the present state of some aggregates as events, and the id to go on after, or None at the end
     """
 
@@ -55,6 +62,7 @@ class Parts:
     reference: Callable[[Unit], Awaitable[None]] | None = None
     demo: Callable[[Unit], Awaitable[None]] | None = None
     snapshots: Callable[[Unit, UUID | None], Awaitable[tuple[Sequence[Event], UUID | None]]] | None = None
+    readings: Callable[[Unit], Awaitable[Mapping[Gauge, Sequence[Reading]]]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +99,17 @@ class Runtime:
         channel: Callable[[str], Any],
         pools: tuple[asyncpg.Pool, asyncpg.Pool] | None,
         readiness: Callable[[], Mapping[str, str]],
+        limits: Limits,
+        redis: Redis | None = None,
     ):
         self.module, self.name = module, module.name
+        self.background_pool_name = f"{module.name} background"
         self.settings, self.clock, self.keys, self.verifier = settings, clock, keys, verifier
         self.deadlines, self.texts, self.readiness = deadlines, texts, readiness
         #: The demo issuer, in the embedded profile alone.
         self.issuer = issuer
-        self._channel, self._pools = channel, pools
+        self.limits = limits
+        self._channel, self._pools, self._redis = channel, pools, redis
         self.system = Principal.system_of(settings.root_division)
         self.source = f"/{settings.root_division}/{module.name}"
         #: Raised by 1 at install and at every restore; events carry it.
@@ -120,19 +132,29 @@ class Runtime:
             raise RuntimeError(f"the module {self.name} does not declare the engine postgres")
         return self._pools
 
+    @property
+    def redis(self) -> Redis:
+        """Keeps what may be lost. Whoever asks it goes on without an answer where there is none."""
+        if self._redis is None:
+            raise RuntimeError(f"the module {self.name} does not declare the engine redis")
+        return self._redis
+
     def channel(self, service: str) -> Any:
         """A gRPC channel to another service, in process or over a socket. Only to what the module declares in `calls`."""
         if service not in self.module.calls:
             raise RuntimeError(f"the module {self.name} does not declare that it calls {service}")
-        return self._channel(service)
+        return TracedChannel(self._channel(service), self.name, service)
 
     def stub(self, of: Callable[[Any], T], service: str) -> T:
         """`runtime.stub(grid_pb2_grpc.GridServiceStub, "grid")`"""
         return of(self.channel(service))
 
     async def transact(self, work: Callable[[Unit], Awaitable[T]], *, action: str) -> T:
-        """Work of the service's own accord (a worker's, not an RPC's), in a writing unit as the system principal."""
-        return await units.run(lambda: Unit(self, self.system, writes=True, action=action, background=True), work)
+        """Work of the service's own accord (a worker's, not an RPC's), in a writing unit as the system principal, of the present trace."""
+        trace = telemetry.traceparent()
+        return await units.run(
+            lambda: Unit(self, self.system, writes=True, action=action, background=True, traceparent=trace), work
+        )
 
     async def read(self, work: Callable[[Unit], Awaitable[T]], *, action: str) -> T:
         """The same for reading."""

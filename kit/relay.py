@@ -9,10 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
+from opentelemetry.trace import SpanKind
 
+from kit import metrics, telemetry
 from kit.events import Envelope, topic_of
 from kit.ids import uuid7
 from kit.log import Log, Record
@@ -20,6 +24,9 @@ from kit.module import Runtime
 from kit.unit import DATABASE_AWAY
 
 log = logging.getLogger(__name__)
+
+SENT = metrics.Counter("messaging.client.sent.messages", "{message}", "events that were given to the log")
+SENDING = metrics.Histogram("messaging.client.operation.duration", "s", "giving events to the log, by batches")
 
 HOLD = """
 insert into lease (name, owner, epoch, until) values ('relay', $1, 1, $3)
@@ -46,6 +53,11 @@ class Relay:
         self._owner = uuid7()
         self._epoch = 0
         self._held_until = 0.0
+
+    @property
+    def leads(self) -> bool:
+        """Whether it was at work a moment ago. A leader renews its hold at half of the lease."""
+        return asyncio.get_running_loop().time() < self._held_until + self._lease / 2
 
     async def run(self) -> None:
         """Until cancelled. Woken after each commit of this process; looks for other processes' rows by itself."""
@@ -75,13 +87,47 @@ class Relay:
         rows = await pool.fetch(NEXT, self._batch)
         if not rows:
             return 0
-        async with asyncio.timeout(self._send_timeout):  # a log that hangs must not keep the lease's successor waiting
-            await self._log.append(topic_of(self._runtime.name), [_record(row, self._runtime.source) for row in rows])
+        await self._publish([_record(row, self._runtime.source) for row in rows])
         marked = await pool.execute(MARK, [row["id"] for row in rows], self._owner, self._epoch)
         if marked == "DELETE 0":  # another one is at work, or has done it
             self._held_until = 0.0
             return 0
         return len(rows)
+
+    async def _publish(self, records: list[Record]) -> None:
+        topic, service = topic_of(self._runtime.name), self._runtime.name
+        labels = {
+            "messaging.system": self._log.system,
+            "messaging.destination.name": topic,
+            "messaging.operation.name": "send",
+        }
+        spans: list[telemetry.OpenSpan] = []
+        if telemetry.recording():
+            told = [
+                (topic, {**labels, "messaging.operation.type": "send", **_told(record)}, record.envelope.traceparent)
+                for record in records
+            ]
+            spans = telemetry.messages(service, "send", SpanKind.PRODUCER, told)
+            records = [
+                replace(record, envelope=replace(record.envelope, traceparent=span.traceparent))
+                for record, span in zip(records, spans, strict=True)
+            ]
+        started, failed = time.perf_counter(), {}
+        try:
+            async with asyncio.timeout(
+                self._send_timeout
+            ):  # a log that hangs must not keep the lease's successor waiting
+                await self._log.append(topic, records)
+        except BaseException as error:
+            failed = {"error.type": type(error).__name__}
+            for span in spans:
+                span.failed(type(error).__name__)
+            raise
+        finally:
+            SENT.add(len(records), labels | failed)
+            SENDING.record(time.perf_counter() - started, labels | failed)
+            for span in spans:
+                span.end()
 
     async def _hold(self, pool: asyncpg.Pool) -> bool:
         """Renews the lease when half of it is over."""
@@ -101,6 +147,10 @@ class Relay:
         await self._runtime.background_pool.execute(
             "delete from lease where name = 'relay' and owner = $1", self._owner
         )
+
+
+def _told(record: Record) -> dict[str, str | int | bool]:
+    return {"messaging.message.id": str(record.envelope.id), "hetao.event.type": record.envelope.type}
 
 
 def _record(row: asyncpg.Record, source: str) -> Record:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from kit import telemetry
+from kit import metrics, telemetry
 from kit.unit import CONNECTION_LOST, DATABASE_AWAY, Unit, run
 
 if TYPE_CHECKING:
@@ -26,11 +26,14 @@ log = logging.getLogger(__name__)
 
 Work = Callable[[Unit, str], Awaitable[None]]
 
-DUE = "select kind, key, generation, attempts from timer where due <= $1 and parked_at is null and kind = any($2) order by due limit $3"
+DUE = "select kind, key, due, generation, attempts from timer where due <= $1 and parked_at is null and kind = any($2) order by due limit $3"
 
 BACK_OFF = """
 update timer set attempts = attempts + 1, error = $4, due = $5, parked_at = $6 where kind = $1 and key = $2 and generation = $3
 """
+
+
+LATENESS = metrics.Histogram("hetao.timer.lateness", "s", "from when a timer was due until it fired", metrics.LONG)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,10 @@ class TimerLoop:
     def __init__(self, runtime: Runtime, timers: Sequence[Timer]):
         self._runtime, self._settings = runtime, runtime.settings.timers
         self._work = {t.kind: t.work for t in timers}
+
+    @property
+    def kinds(self) -> Sequence[str]:
+        return list(self._work)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -101,7 +108,11 @@ class TimerLoop:
 
     async def _fire(self, row: asyncpg.Record) -> bool:
         kind, key, generation = row["kind"], row["key"], row["generation"]
-        with telemetry.timer_span(kind) as span:
+        LATENESS.record(
+            max(0.0, (self._runtime.clock.now() - row["due"]).total_seconds()),
+            {"hetao.service": self._runtime.name, "hetao.timer.kind": kind},
+        )
+        with telemetry.timer_span(self._runtime.name, kind) as span:
 
             def open_unit() -> Unit:
                 runtime = self._runtime

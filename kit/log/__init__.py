@@ -8,10 +8,22 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from kit.errors import Unavailable
 from kit.events import Envelope
 
 #: (topic, partition)
 Place = tuple[str, int]
+
+
+class LogAway(Unavailable):
+    """The log cannot be reached or does not answer, or does not have the topic. What was asked of it may still happen. `why`: for operators."""
+
+    def __init__(self, why: str):
+        super().__init__("LOG_AWAY")
+        self.why = why
+
+    def __str__(self) -> str:
+        return self.why
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +65,14 @@ class Subscription(Protocol):
 
 
 class Log(Protocol):
+    """Whatever keeps it, an error of the log is `LogAway` or one of its database's."""
+
+    #: What the log is, for telemetry: "kafka", or "postgresql" where it is in tables.
+    system: str
+
     async def append(self, topic: str, records: Sequence[Record]) -> None:
-        """Durable when it returns. At least once: after an error some may have been written; append all of them again."""
+        """Durable when it returns. At least once: after an error some may have been written, or may be later; append all of them again, in
+        the same order, before any that come behind them."""
         ...
 
     def subscribe(self, group: str, topics: Sequence[str]) -> Subscription: ...
@@ -68,7 +86,11 @@ class Log(Protocol):
         ...
 
     async def trim(self, before: datetime, limit: int) -> int:
-        """Drops up to `limit` records older than `before`; returns how many went."""
+        """Drops up to `limit` records older than `before`; returns how many went. None where the log does so by itself."""
+        ...
+
+    async def look(self, topics: Sequence[str]) -> None:
+        """Returns if the log answers and has these topics. Else raises, for operators to read: `LogAway`, or whatever its database says."""
         ...
 
     async def close(self) -> None: ...

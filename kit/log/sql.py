@@ -67,6 +67,8 @@ update assignment set until = $3 where consumer_group = $1 and owner = $2
 
 
 class SqlLog:
+    system = "postgresql"
+
     def __init__(
         self, pool: asyncpg.Pool, *, partitions: int, batch: int = 500, lease: float = 10.0, poll: float = 0.05
     ):
@@ -108,6 +110,10 @@ class SqlLog:
             "delete from record where ctid = any(array(select ctid from record where at < $1 limit $2))", before, limit
         )
         return int(tag.split()[-1])
+
+    async def look(self, topics: Sequence[str]) -> None:
+        """Topics come to be when they are first used."""
+        await self._pool.fetchval("select 1")
 
     async def forget_members(self) -> None:
         """For a platform that knows itself to be the only process: what a killed one held is free at once."""

@@ -1,6 +1,6 @@
 """What happens to every RPC, whichever transport it came by, in a fixed order:
 
-telemetry → deadline → read → authenticate → authorise → validate → the handler in a unit of work → errors.
+telemetry → deadline → read → authenticate → limits → authorise → validate → the handler in a unit of work → errors.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ import asyncpg
 import protovalidate
 from google.protobuf.message import DecodeError, Message
 
-from kit import telemetry, unit
+from kit import metrics, telemetry, unit
 from kit.errors import (
     DeadlineExceeded,
     DomainError,
@@ -29,9 +30,11 @@ from kit.errors import (
     Violation,
 )
 from kit.identity import Principal
+from kit.limits import Marks
 from kit.module import Runtime
 from kit.rpc.methods import Method
 from kit.rpc.status import Failed, status_of, unreadable
+from kit.rpc.traced import called
 from kit.unit import CONNECTION_LOST, PASSING, Unit
 
 log = logging.getLogger(__name__)
@@ -43,34 +46,65 @@ LONGEST_CALL = 30.0
 LARGEST_REQUEST = 1024 * 1024
 
 
+CALLS = metrics.Histogram("rpc.server.call.duration", "s", "answering an RPC")
+
+
 class Dispatcher:
     """Answers the RPCs of one service."""
 
     def __init__(self, runtime: Runtime, methods: Mapping[str, Method]):
         self.runtime, self.methods = runtime, methods
 
-    async def call(self, path: str, payload: bytes, metadata: Mapping[str, str], timeout: float | None) -> bytes:
-        """The serialised answer. Raises Failed with a status, and nothing else but cancellation."""
+    async def call(
+        self,
+        path: str,
+        payload: bytes,
+        metadata: Mapping[str, str],
+        timeout: float | None,
+        address: str | None = None,
+    ) -> bytes:
+        """The serialised answer. Raises Failed with a status, and nothing else but cancellation.
+
+        `address`: of the caller, where the call came over a socket.
+        """
         method = self.methods.get(path)
         if method is None:
             raise Failed(status_of(Unimplemented("METHOD_UNKNOWN"), self.runtime.texts))
         if len(payload) > LARGEST_REQUEST:
             raise Failed(status_of(ResourceExhausted("REQUEST_TOO_LARGE"), self.runtime.texts))
-        with telemetry.server_span(method.path, metadata.get("traceparent", "")) as span:
+        started, code = time.perf_counter(), "CANCELLED"
+        with telemetry.server_span(self.runtime.name, method.path, metadata.get("traceparent", "")) as span:
             try:
-                return await self._answer(
+                answer = await self._answer(
                     method,
                     payload,
                     metadata,
                     LONGEST_CALL if timeout is None else min(timeout, LONGEST_CALL),
                     span.traceparent,
+                    address,
                 )
+                code = "OK"
+                return answer
             except Failed as failure:
-                span.failed(failure.code.name)
+                code = failure.code.name
+                if code in telemetry.SERVERS_FAULT:
+                    span.failed(code)
+                else:
+                    span.refused()
                 raise
+            finally:
+                span.set("rpc.response.status_code", code)
+                if CALLS.collected:
+                    CALLS.record(time.perf_counter() - started, called(method.path, code))
 
     async def _answer(
-        self, method: Method, payload: bytes, metadata: Mapping[str, str], timeout: float, traceparent: str
+        self,
+        method: Method,
+        payload: bytes,
+        metadata: Mapping[str, str],
+        timeout: float,
+        traceparent: str,
+        address: str | None,
     ) -> bytes:
         texts = self.runtime.texts
         try:
@@ -81,7 +115,7 @@ class Dispatcher:
         try:
             async with asyncio.timeout(timeout):
                 try:
-                    principal = await self._authenticate(method, metadata)
+                    principal = await self._admit(method, metadata, address)
                     return await self._work(
                         method, request, principal, asyncio.get_running_loop().time() + timeout, traceparent
                     )
@@ -93,18 +127,33 @@ class Dispatcher:
         except Exception as error:
             raise Failed(status_of(_domain(error, method), texts, method.descriptor.input_type)) from None
 
-    async def _authenticate(self, method: Method, metadata: Mapping[str, str]) -> Principal:
-        """Who calls; raises where the RPC is not for them."""
-        authorization = metadata.get("authorization", "")
-        scheme, _, token = authorization.partition(" ")
-        if not token or scheme.lower() != "bearer":
-            if method.public:
-                return Principal.anonymous()
-            raise Unauthenticated("TOKEN_MISSING")
-        principal = await self.runtime.verifier.verify(token)
+    async def _admit(self, method: Method, metadata: Mapping[str, str], address: str | None) -> Principal:
+        """Who calls; raises where the RPC is not for them, or not now."""
+        scheme, _, token = metadata.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            token = ""
+        limits = self.runtime.limits
+        unmarked = (
+            address is not None and method.counted and not limits.marks.holds(metadata.get(Marks.HEADER, ""), token)
+        )
+        try:
+            principal = await self._authenticate(method, token)
+        except Unauthenticated:
+            if unmarked:
+                await limits.take(Principal.anonymous(), address or "", writes=method.writes)
+            raise
+        if unmarked:
+            await limits.take(principal, address or "", writes=method.writes)
         if not (method.public or principal.may(method.permission)):
             raise PermissionDenied("PERMISSION_MISSING", permission=method.permission)
         return principal
+
+    async def _authenticate(self, method: Method, token: str) -> Principal:
+        if token:
+            return await self.runtime.verifier.verify(token)
+        if method.public:
+            return Principal.anonymous()
+        raise Unauthenticated("TOKEN_MISSING")
 
     async def _work(
         self, method: Method, request: Message, principal: Principal, deadline: float, traceparent: str

@@ -18,8 +18,10 @@ from kit.blobs import Blobs
 from kit.errors import DomainError
 from kit.module import Runtime
 from services.gateway import contracts, docs, issuer, media
+from services.gateway.access import access, answered, http_span
+from services.gateway.admission import Admission
 from services.gateway.problems import CONTENT_TYPE, STATUS, Problem, field_error, problem
-from services.gateway.transcode import SECURITY, Api, App, Receive, Scope, Send, access, routes
+from services.gateway.transcode import SECURITY, Api, App, Receive, Scope, Send, routes
 
 log = logging.getLogger(__name__)
 
@@ -34,13 +36,15 @@ def create(runtime: Runtime) -> App:
     _health(behind, runtime)
     behind.include_router(docs.router(runtime.texts))
     blobs = Blobs.open(settings.media_url, pixel_limit=settings.media.pixel_limit)
-    behind.include_router(media.router(runtime, blobs))
+    admission = Admission(runtime)
+    behind.include_router(media.router(runtime, blobs, admission))
     if runtime.issuer is not None:
         behind.include_router(issuer.router(runtime.issuer), prefix="/issuer")
     _errors(behind, runtime)
     api = Api(
         Logged(behind),
         paths=routes(contracts.services(), runtime.channel, contracts.names()),
+        admission=admission,
         texts=runtime.texts,
         limit=settings.http.body_limit,
         timeout=settings.http.timeout,
@@ -52,33 +56,40 @@ def create(runtime: Runtime) -> App:
         allow_origins=settings.http.cors_origins,
         allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
         allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "traceparent"],
-        expose_headers=["ETag", "Retry-After"],
+        expose_headers=["ETag", "Retry-After", "RateLimit", "RateLimit-Policy"],
         max_age=600,
     )
 
 
 class Logged:
-    """Writes a line for each request that is no RPC: its template and its status, never its path."""
+    """Notes each request that is no RPC: its template and its status, never its path."""
 
     def __init__(self, app: App):
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started, status = time.perf_counter(), 0
+        if scope["type"] != "http" or scope.get("path") in PROBES:
+            await self._app(scope, receive, send)
+            return
+        started, status, began = time.perf_counter(), 0, 0.0
+        method = scope.get("method", "")
 
         async def noting(message: MutableMapping[str, Any]) -> None:
-            nonlocal status
+            nonlocal status, began
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, began = message["status"], time.perf_counter()
             await send(message)
 
-        try:
-            await self._app(scope, receive, noting)
-        finally:
-            template = getattr(scope.get("route"), "path", "")
-            if template not in PROBES:
-                milliseconds = (time.perf_counter() - started) * 1000
-                access.info("%s %s %d %.1f ms", scope.get("method", ""), template, status, milliseconds)
+        traceparent = next((value for name, value in scope["headers"] if name == b"traceparent"), b"")
+        with http_span(method, scope, traceparent) as span:
+            try:
+                await self._app(scope, receive, noting)
+            finally:
+                template = getattr(scope.get("route"), "path", "")
+                span.rename(f"{method} {template}".strip())
+                # A stream may last for hours: what counts is when it began to answer.
+                answered(span, scope, template, status, (began or time.perf_counter()) - started)
+                access.info("%s %s %d %.1f ms", method, template, status, (time.perf_counter() - started) * 1000)
 
 
 def _health(app: FastAPI, runtime: Runtime) -> None:

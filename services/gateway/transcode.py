@@ -17,17 +17,18 @@ import orjson
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 from grpc.aio import AioRpcError
-from opentelemetry.trace import SpanKind
 
 from kit import telemetry
 from kit.texts import Texts
+from services.gateway.access import access, answered, http_span
+from services.gateway.admission import Admission
 from services.gateway.binding import EMPTY, Binding, Invalid, bindings
 from services.gateway.json_codec import Flaw
 from services.gateway.paths import BadPath, MethodNotAllowed, NoSuchPath, Paths
 from services.gateway.problems import CONTENT_TYPE, Problem, of_invalid, of_rpc, problem
+from services.gateway.shared import SharedAnswers
 
 log = logging.getLogger(__name__)
-access = logging.getLogger("hetao.access")
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -122,6 +123,12 @@ class Answer:
         await send({"type": "http.response.body", "body": self.body if with_body else b""})
 
 
+def _tagged(headers: dict[bytes, bytes], tag: str, body: bytes) -> Answer:
+    """A JSON body, or word that the caller has it already."""
+    tagged = (*_TAGGED_JSON, (b"etag", f'"{tag}"'.encode()))
+    return Answer(304, tagged, b"") if _matches(headers.get(b"if-none-match", b""), tag) else Answer(200, tagged, body)
+
+
 def _refusal(refused: Problem) -> Answer:
     more = tuple((name.encode(), value.encode("latin-1")) for name, value in refused.headers.items())
     if refused.status == 204:  # an OPTIONS request is answered by its Allow header
@@ -132,8 +139,11 @@ def _refusal(refused: Problem) -> Answer:
 class Api:
     """The ASGI application. ``limit``: bytes of a body; ``timeout``: seconds of an RPC; ``otherwise`` serves the rest."""
 
-    def __init__(self, otherwise: App, *, paths: Paths[Route], texts: Texts, limit: int, timeout: float):
+    def __init__(
+        self, otherwise: App, *, paths: Paths[Route], admission: Admission, texts: Texts, limit: int, timeout: float
+    ):
         self._otherwise, self._paths, self._texts, self._limit, self._timeout = otherwise, paths, texts, limit, timeout
+        self._admission, self._shared = admission, SharedAnswers()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
@@ -143,12 +153,9 @@ class Api:
         started = time.perf_counter()
         method, headers = scope["method"], dict(scope["headers"])
         matched = self._match(method, scope)
-        name, told = method, {"http.request.method": method}
-        if not isinstance(matched, Problem):
-            route = matched[0].binding.template
-            name, told["http.route"] = f"{method} {route}", route
-        traceparent = headers.get(b"traceparent", b"").decode("latin-1")
-        with telemetry.span(name, SpanKind.SERVER, traceparent, told) as span:
+        route = "" if isinstance(matched, Problem) else matched[0].binding.template
+        name = f"{method} {route}" if route else method
+        with http_span(name, scope, headers.get(b"traceparent", b"")) as span:
             try:
                 if isinstance(matched, Problem):
                     raise matched
@@ -160,9 +167,9 @@ class Api:
             except Exception:
                 log.exception("unforeseen error in %s", name)
                 answer = _refusal(problem(500, "INTERNAL", self._texts))
-            if answer.status >= 500:
-                span.failed(str(answer.status))
-            access.info("%s %d %.1f ms", name, answer.status, (time.perf_counter() - started) * 1000)
+            taken = time.perf_counter() - started
+            answered(span, scope, route, answer.status, taken)
+            access.info("%s %d %.1f ms", name, answer.status, taken * 1000)
         await answer.send(send, with_body=method != "HEAD")
 
     def _match(self, method: str, scope: Scope) -> tuple[Route, dict[str, str]] | Problem:
@@ -197,6 +204,13 @@ class Api:
             metadata.append(("authorization", authorization))
         elif not binding.public:  # whether a token is good the service says; nobody reads a body without one
             raise problem(401, "TOKEN_MISSING", self._texts)
+        principal, mark = await self._admission.admit(
+            authorization, scope, writes=binding.writes, counted=binding.counted
+        )
+        metadata.append(mark)
+        key, asked_at = (scope["raw_path"], scope["query_string"]), self._shared.now()
+        if binding.shared_seconds and principal.may(binding.permission) and (kept := self._shared.get(key)):
+            return _tagged(headers, *kept)
         request = await self._request(binding, values, scope, headers, receive)
         call = route.call(request)
         if call is None:
@@ -205,6 +219,9 @@ class Api:
             reply = await call(request, metadata=metadata, timeout=self._timeout)
         except AioRpcError as error:
             raise of_rpc(error, binding, self._texts, conditional=b"if-match" in headers) from None
+        if binding.shared_seconds:
+            body = binding.write(reply)
+            return _tagged(headers, self._shared.put(key, body, asked_at, binding.shared_seconds), body)
         etag = binding.etag(reply)
         if not etag:
             return Answer(200, _JSON, binding.write(reply))

@@ -61,7 +61,7 @@ class Webhook:
             "webhook-id": str(message.id),
             "webhook-timestamp": stamp,
             "webhook-signature": sign(message.secret, str(message.id), stamp, body),
-        } | ({"traceparent": message.traceparent} if message.traceparent else {})
+        }
         try:
             async with client.stream("POST", message.url, content=body, headers=headers) as answer:
                 status = answer.status_code

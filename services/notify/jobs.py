@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from uuid import UUID
 
 import httpx
@@ -82,12 +81,18 @@ class Sender:
 
     async def step(self, client: httpx.AsyncClient) -> int:
         """Sends some of what is due now. Returns how many were tried."""
-        ids = await self._runtime.read(lambda unit: store.due(unit, AT_ONCE), action="notify.due")
-        results = await asyncio.gather(*(self._deliver(client, each) for each in ids), return_exceptions=True)
+        due = await self._runtime.read(lambda unit: store.due(unit, AT_ONCE), action="notify.due")
+        results = await asyncio.gather(*(self._traced(client, *each) for each in due), return_exceptions=True)
         for failure in results:  # only when all have ended, so that none is dropped
             if isinstance(failure, BaseException):
                 raise failure
-        return len(ids)
+        return len(due)
+
+    async def _traced(self, client: httpx.AsyncClient, delivery_id: UUID, channel: str, traceparent: str) -> None:
+        """The attempt, the call and its outcome belong to the trace of what is told."""
+        told = {"hetao.channel": channel}
+        with telemetry.span(self._runtime.name, f"deliver {channel}", SpanKind.INTERNAL, traceparent, told):
+            await self._deliver(client, delivery_id)
 
     async def _deliver(self, client: httpx.AsyncClient, delivery_id: UUID) -> None:
         transact, service = self._runtime.transact, self._service
@@ -104,16 +109,11 @@ class Sender:
             await self._record(message, outcome)
 
     async def _send(self, client: httpx.AsyncClient, message: Outgoing) -> Outcome:
-        with telemetry.span(f"send {message.channel}", SpanKind.CLIENT, message.traceparent) as span:
-            try:
-                async with asyncio.timeout(CALL_TIMEOUT * 2):  # the client's own limits are per step of a call
-                    channel = self._channels[message.channel]
-                    outcome = await channel.send(client, replace(message, traceparent=span.traceparent))
-            except TimeoutError:
-                outcome = Outcome(Outcome.UNKNOWN, "TIMEOUT")
-            if outcome.kind != Outcome.DELIVERED:
-                span.failed(outcome.reason)
-            return outcome
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT * 2):  # the client's own limits are per step of a call
+                return await self._channels[message.channel].send(client, message)
+        except TimeoutError:
+            return Outcome(Outcome.UNKNOWN, "TIMEOUT")
 
     async def _record(self, message: Outgoing, outcome: Outcome) -> None:
         async def end(unit: Unit) -> None:

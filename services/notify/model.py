@@ -410,7 +410,6 @@ class Outgoing:
     division: str
     possible_repeat: bool
     at: datetime
-    traceparent: str
 
 
 def shown_address(url: str, *, insecure_allowed: bool) -> str:

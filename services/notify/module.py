@@ -8,7 +8,7 @@ from pathlib import Path
 from hetao.notify.v1 import deliveries_pb2, endpoints_pb2, messages_pb2
 from kit.config import CHECKOUT
 from kit.egress import LOOPBACK, Egress
-from kit.module import LOG, POSTGRES, Module, Parts, Runtime
+from kit.module import LOG, POSTGRES, REDIS, Module, Parts, Runtime
 from services.notify import events, jobs
 from services.notify.api import DeliveryApi, EndpointApi, MessageApi
 from services.notify.channels import Webhook, WecomRobot
@@ -33,7 +33,7 @@ def build(runtime: Runtime) -> Parts:
     rules = Rules.parsed(tomllib.loads((DATA / "rules" / "notify.toml").read_text(encoding="utf-8"))["notify"])
     embedded = runtime.settings.profile == "embedded"
     networks = runtime.settings.webhooks.networks
-    egress = Egress((LOOPBACK if embedded else ()) if networks is None else networks)
+    egress = Egress((LOOPBACK if embedded else ()) if networks is None else networks, service=runtime.name)
     service = Notify(
         load_templates(DATA / "templates"),
         rules,
@@ -59,7 +59,7 @@ MODULE = Module(
     "notify",
     build,
     hears=["grid", "cases"],
-    engines=[POSTGRES, LOG],
+    engines=[POSTGRES, LOG, REDIS],
     egress=["qyapi.weixin.qq.com:443", "webhook endpoints:443"],
     migrations=Path(__file__).with_name("migrations"),
     projections=["department", "post", "staff"],

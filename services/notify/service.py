@@ -250,7 +250,6 @@ class Notify:
             division=heard.division,
             possible_repeat=attempted.possible_repeat,
             at=unit.now,
-            traceparent=attempted.traceparent,
         )
 
     def _not_worth_sending(self, unit: Unit, delivery: Delivery, endpoint: Endpoint | None, heard: Heard) -> str:

@@ -279,14 +279,14 @@ async def add_deliveries(unit: Unit, deliveries: Sequence[Delivery]) -> None:
     await DELIVERIES.add_all(unit, deliveries)
 
 
-async def due(unit: Unit, limit: int) -> list[UUID]:
-    """Deliveries that wait for an attempt now, the longest waiting first. Not locked: `begin` looks again."""
+async def due(unit: Unit, limit: int) -> list[tuple[UUID, str, str]]:
+    """(id, channel, traceparent) of deliveries that wait for an attempt now, the longest waiting first. Not locked: `begin` looks again."""
     rows = await unit.fetch(
-        "select id from delivery where state in ('pending', 'failed') and next_at <= $1 order by next_at limit $2",
+        "select id, channel, traceparent from delivery where state in ('pending', 'failed') and next_at <= $1 order by next_at limit $2",
         unit.now,
         limit,
     )
-    return [row["id"] for row in rows]
+    return [(row["id"], row["channel"], row["traceparent"]) for row in rows]
 
 
 async def add_attempt(unit: Unit, delivery_id: UUID, number: int) -> None:
