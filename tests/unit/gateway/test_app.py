@@ -13,13 +13,16 @@ from PIL import Image
 from kit.clock import Clock
 from kit.config import CHECKOUT
 from kit.errors import StartupError
-from kit.identity import Roles, Verifier
+from kit.identity import Roles
 from kit.issuer import DemoIssuer
+from kit.limits import Limits
 from kit.logs import Json
 from kit.module import Runtime
+from kit.redis import Redis
 from kit.sealing import Keys
 from kit.statutory import Deadlines
 from kit.texts import Texts
+from kit.verifier import Verifier
 from services.gateway import app as gateway
 from services.gateway.module import MODULE, listen
 from tests.waiting import until
@@ -50,11 +53,13 @@ def runtime(settings):
     settings = settings.model_copy(update={"http": settings.http.model_copy(update={"upload_limit": 64 * 1024})})
     clock = Clock()
     issuer = DemoIssuer.open(settings, clock, CHECKOUT / "data" / "demo" / "accounts.toml")
+    keys = Keys.open_or_create(settings.key_file, clock.now(), data_exists=False)
     return Runtime(
         MODULE,
         settings=settings,
         clock=clock,
-        keys=Keys.open_or_create(settings.key_file, clock.now(), data_exists=False),
+        keys=keys,
+        limits=Limits.of(settings, Redis.open(settings), keys),
         verifier=Verifier.of(settings, ROLES, clock, issuer),
         issuer=issuer,
         deadlines=Deadlines.load(CHECKOUT / "data"),

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import httpx
 import pytest
 from fastapi import FastAPI
 
+from kit.claims import ClaimMapping
 from kit.clock import Clock
-from kit.config import DATA
-from kit.identity import OidcIssuer, Roles, Verifier
+from kit.config import DATA, load
+from kit.identity import Roles
 from kit.issuer import DemoIssuer
+from kit.oidc import KnownKeys, OidcIssuer
+from kit.verifier import Trusted, Verifier
 from services.gateway.issuer import router
 
 
 @pytest.fixture
 async def client(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
-    identity = SimpleNamespace(issuer=None, audience="hetao", clock_skew_seconds=30, token_minutes=60, claims={})
-    settings = SimpleNamespace(data_dir=tmp_path, public_url="http://hetao", identity=identity, profile="embedded")
+    settings = load(data_dir=tmp_path, http={"public_url": "http://hetao"}, identity={"token_minutes": 60})
     app = FastAPI()
     app.include_router(router(DemoIssuer.open(settings, Clock(), DATA / "demo" / "accounts.toml")), prefix="/issuer")
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as made:
@@ -44,7 +45,8 @@ async def test_a_client_that_knows_only_the_address_gets_a_token_that_is_taken(
     token = answer.json()
     assert (token["token_type"], token["expires_in"]) == ("Bearer", 3600)
     roles = Roles.load(DATA / "roles.toml")
-    checks = Verifier([OidcIssuer(document["issuer"], client=client)], roles, Clock(), audience="hetao")
+    known = KnownKeys(OidcIssuer(document["issuer"], client=client), 3600)
+    checks = Verifier([Trusted(known, "hetao", ClaimMapping(roles.names))], roles, Clock())
     principal = await checks.verify(token["access_token"])
     assert (principal.account, principal.roles, principal.divisions) == ("dispatcher", ("dispatcher",), ("150802",))
 

@@ -11,8 +11,8 @@ from kit.clock import Clock
 from kit.config import Settings, load
 from kit.database import Database
 from kit.errors import StartupError
-from kit.identity import check_trust
 from kit.platform import Platform
+from kit.production import check_settings
 from tests import shelf
 
 
@@ -56,5 +56,5 @@ async def test_whom_anybody_could_claim_to_be_is_asked_before_anything_is_starte
 
 def test_loopback_and_an_issuer_of_ones_own_are_well() -> None:
     for host in ("127.0.0.1", "127.0.0.9", "::1", "localhost"):
-        check_trust(load(http={"host": host}, grpc={"host": host}))
-    check_trust(load(http={"host": "0.0.0.0"}, identity={"issuer": "https://id.example.cn"}, profile="production"))
+        check_settings(load(http={"host": host}, grpc={"host": host}))
+    check_settings(load(http={"host": "0.0.0.0"}, identity={"issuer": "https://id.example.cn"}))

@@ -1,0 +1,113 @@
+"""What every process knows of outside systems and of revoked sessions: its copy of the register.
+
+One service keeps the register and tells it by the RPC GetTrust (hetao.operations.v1); each process follows it (kit/follow.py). The copy is never
+older than a few seconds while that service answers. While it does not, what is known stays in force for a time, and a process that has heard
+nothing yet takes nobody's word.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from kit.errors import Unauthenticated, Unavailable
+
+#: Accounts of outside systems begin with it.
+SYSTEM_PREFIX = "system-"
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """An outside system. `quota`: calls per minute, None without a limit; `client_id`, `client_subject`: its name at the identity provider and the
+    `sub` of its tokens there; `certificates`: SHA-256 of the certificates it may show, in lower-case hex."""
+
+    account: str
+    roles: tuple[str, ...]
+    divisions: tuple[str, ...]
+    quota: int | None
+    enabled: bool
+    client_id: str = ""
+    client_subject: str = ""
+    certificates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """That tokens with a mark count no more: all, or those issued before a moment. `until`: when the last of them has expired anyway."""
+
+    mark: str
+    before: float | None
+    until: float
+
+
+class Register:
+    """`patience`: seconds for which it counts without news. `version` rises with every change."""
+
+    def __init__(self, patience: float = float("inf"), *, followed: bool = False) -> None:
+        self.version = 0
+        self._patience = patience
+        self._heard = float("-inf") if followed else float("inf")
+        self._followed = followed
+        self._systems: dict[str, System] = {}
+        self._clients: dict[str, System] = {}
+        self._certificates: dict[str, System] = {}
+        self._revoked: dict[str, Revoked] = {}
+
+    def heard(self) -> None:
+        """The keeper of the register has answered just now, with news or without."""
+        self._heard = time.monotonic()
+
+    @property
+    def silent_for(self) -> float:
+        """Seconds since the keeper has answered; infinite if it never has, 0 where there is none to ask."""
+        return time.monotonic() - self._heard if self._followed else 0.0
+
+    def require(self) -> None:
+        """Unavailable(REGISTER_AWAY) where it cannot be said who is still welcome."""
+        if self._followed and time.monotonic() - self._heard > self._patience:
+            raise Unavailable("REGISTER_AWAY")
+
+    def change(self, systems: Iterable[System], revoked: Iterable[Revoked], *, whole: bool, now: float) -> None:
+        """Takes over what is new; `whole`: it is all there is."""
+        fresh = {system.account: system for system in systems}
+        marks = {one.mark: one for one in revoked}
+        if not (fresh or marks or whole):
+            return
+        kept = {} if whole else self._revoked
+        self._systems = fresh if whole else self._systems | fresh
+        self._revoked = {mark: one for mark, one in (kept | marks).items() if one.until > now}
+        self._clients = {one.client_id: one for one in self._systems.values() if one.client_id}
+        self._certificates = {shown: one for one in self._systems.values() for shown in one.certificates}
+        self.version += 1
+
+    def system(self, account: str) -> System:
+        """Unauthenticated(SYSTEM_UNKNOWN | SYSTEM_DISABLED)."""
+        return _welcome(self._systems.get(account))
+
+    def client(self, client_id: str, subject: str) -> System | None:
+        """The system that the identity provider calls so, if one is registered; `subject` must be the client's own: that of a person who uses the
+        client is not. A system that is disabled is refused."""
+        found = self._clients.get(client_id)
+        if found is None or subject != (found.client_subject or client_id):
+            return None
+        return _welcome(found)
+
+    def shows(self, certificate: str) -> System:
+        """The system whose certificate has this SHA-256."""
+        return _welcome(self._certificates.get(certificate))
+
+    def check(self, marks: Iterable[str], issued: float) -> None:
+        """Unauthenticated(SESSION_REVOKED) if a token with one of these marks was revoked."""
+        for mark in marks:
+            found = self._revoked.get(mark)
+            if found is not None and (found.before is None or issued < found.before):
+                raise Unauthenticated("SESSION_REVOKED")
+
+
+def _welcome(system: System | None) -> System:
+    if system is None:
+        raise Unauthenticated("SYSTEM_UNKNOWN")
+    if not system.enabled:
+        raise Unauthenticated("SYSTEM_DISABLED")
+    return system
