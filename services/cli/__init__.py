@@ -35,6 +35,7 @@ COMMANDS = {
     "config": ("services.cli.settings", "显示各项设置及其来源 · print every setting and where it comes from"),
     "token": ("services.cli.settings", "演示账号的令牌（仅内嵌模式） · a token of a demo account (embedded only)"),
     "migrate": ("services.cli.database", "准备并升级数据库 · prepare the database and migrate it"),
+    "topics": ("services.cli.topics", "建立 Kafka 主题 · make the topics of Kafka"),
     "audit": ("services.cli.database", "导出与核验审计 · export and verify the audit"),
     "rebuild": ("services.cli.operate", "重建读模型 · build read models anew"),
     "deadletters": ("services.cli.operate", "搁置的事件 · events that were put aside"),

@@ -1,0 +1,71 @@
+"""Events as CloudEvents 1.0 on Kafka, in binary mode: attributes are headers that begin with `ce_`, the value is the protobuf message of `ce_type`.
+
+Any client of CloudEvents reads them. `subject` is the aggregate, and the record's key too; of our own are the extensions `division` (whom it concerns),
+`snapshot` (present state said again, nothing new has happened) and, as the distributed tracing extension has it, `traceparent`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from uuid import UUID
+
+from kit.events import Envelope
+
+Headers = Sequence[tuple[str, bytes]]
+
+CONTENT_TYPE = "application/protobuf"
+
+_SPECVERSION = ("ce_specversion", b"1.0")
+_CONTENT_TYPE = ("content-type", CONTENT_TYPE.encode())
+
+
+class Foreign(ValueError):
+    """A record that is no event of ours, and why."""
+
+
+def headers_of(envelope: Envelope) -> list[tuple[str, bytes]]:
+    """An attribute without a value is left out, as CloudEvents wants it."""
+    headers = [
+        _SPECVERSION,
+        _CONTENT_TYPE,
+        ("ce_id", str(envelope.id).encode()),
+        ("ce_type", envelope.type.encode()),
+        ("ce_source", envelope.source.encode()),
+        ("ce_subject", envelope.key.encode()),
+        ("ce_time", envelope.time.astimezone(UTC).isoformat().replace("+00:00", "Z").encode()),
+    ]
+    if envelope.division:
+        headers.append(("ce_division", envelope.division.encode()))
+    if envelope.snapshot:
+        headers.append(("ce_snapshot", b"true"))
+    if envelope.traceparent:
+        headers.append(("ce_traceparent", envelope.traceparent.encode()))
+    return headers
+
+
+def envelope_of(headers: Headers, key: bytes | None) -> Envelope:
+    """Raises `Foreign` for whatever else somebody may have written to the topic."""
+    try:
+        said = {name: value.decode() for name, value in headers if name.startswith("ce_") or name == "content-type"}
+        if not said.get("ce_specversion", "").startswith("1."):
+            raise Foreign("no event of CloudEvents 1.0")
+        if said.get("content-type") != CONTENT_TYPE:
+            raise Foreign("not protobuf")
+        time = datetime.fromisoformat(said["ce_time"])
+        if time.tzinfo is None:
+            raise Foreign("a time without a zone")
+        return Envelope(
+            id=UUID(said["ce_id"]),
+            type=said["ce_type"],
+            source=said["ce_source"],
+            key=key.decode() if key is not None else said["ce_subject"],
+            time=time.astimezone(UTC),
+            division=said.get("ce_division", ""),
+            snapshot=said.get("ce_snapshot") == "true",
+            traceparent=said.get("ce_traceparent", ""),
+        )
+    except KeyError as error:
+        raise Foreign(f"no {error.args[0]}") from None
+    except (UnicodeDecodeError, AttributeError, OverflowError, ValueError) as error:
+        raise error if isinstance(error, Foreign) else Foreign(f"malformed: {type(error).__name__}") from None

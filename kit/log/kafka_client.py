@@ -1,0 +1,239 @@
+"""Connections to Kafka: from the settings to clients of aiokafka, and their end.
+
+An orderly end talks to the broker, and while that is away it takes for ever: it is tried for a moment, then the client is dropped as the end of the
+process would drop it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import ssl
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.structs import TopicPartition
+
+from kit.config import Kafka
+from kit.errors import StartupError
+from kit.log import LogAway, Place
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+#: What a client raises when the broker is away, slow, or does not want us.
+FAULTS = (KafkaError, TimeoutError, OSError, AssertionError)
+
+#: Seconds for an orderly end; between two tries of the same question.
+_END, _AGAIN = 3.0, 0.1
+
+
+def options_of(settings: Kafka) -> dict[str, Any]:
+    """What every client takes. Raises `StartupError` for certificates that cannot be read."""
+    if settings.bootstrap is None:
+        raise StartupError("未设置 HETAO_KAFKA__BOOTSTRAP", "HETAO_KAFKA__BOOTSTRAP is not set")
+    tls = settings.tls or settings.tls_ca is not None
+    sasl = settings.sasl_user is not None
+    options: dict[str, Any] = {
+        "bootstrap_servers": settings.bootstrap.split(","),
+        "client_id": "hetao",
+        "request_timeout_ms": round(settings.request_timeout * 1000),
+        "metadata_max_age_ms": 30_000,
+        "security_protocol": ("SASL_" if sasl else "") + ("SSL" if tls else "PLAINTEXT"),
+    }
+    if tls:
+        options["ssl_context"] = _context(settings)
+    if sasl:
+        password = settings.sasl_password.get_secret_value() if settings.sasl_password else ""
+        options |= {
+            "sasl_mechanism": settings.sasl_mechanism,
+            "sasl_plain_username": settings.sasl_user,
+            "sasl_plain_password": password,
+        }
+    return options
+
+
+def _context(settings: Kafka) -> ssl.SSLContext:
+    def named(variable: str, path: Path | None) -> str | None:
+        if path is not None and not path.is_file():
+            raise StartupError(
+                f"找不到文件 {path}（HETAO_KAFKA__{variable}）", f"no file {path} (HETAO_KAFKA__{variable})"
+            )
+        return str(path) if path else None
+
+    certificate = named("TLS_CERTIFICATE", settings.tls_certificate)
+    key = named("TLS_KEY", settings.tls_key)
+    try:
+        context = ssl.create_default_context(cafile=named("TLS_CA", settings.tls_ca))
+        if certificate:
+            context.load_cert_chain(certificate, key)
+    except (ssl.SSLError, OSError) as error:
+        raise StartupError(
+            f"无法读取 Kafka 的证书（HETAO_KAFKA__TLS_*）：{error}",
+            f"cannot read the certificates of Kafka (HETAO_KAFKA__TLS_*): {error}",
+        ) from error
+    return context
+
+
+async def started(client: T) -> T:
+    """The client, connected. One that fails leaves nothing behind."""
+    try:
+        await client.start()  # type: ignore[attr-defined]
+    except BaseException:
+        await abandon(client)
+        raise
+    return client
+
+
+async def stop(client: Any) -> None:
+    """In an orderly way if the broker is there to hear it."""
+    orderly = asyncio.ensure_future(client.close() if isinstance(client, AIOKafkaAdminClient) else client.stop())
+    try:
+        await asyncio.wait([orderly], timeout=_END)
+    finally:
+        done = orderly.done()
+        orderly.cancel()
+        # aiokafka cancels tasks of its own and may come upon their cancellation as if it were ours.
+        if not done or orderly.cancelled() or orderly.exception():
+            await asyncio.wait([orderly], timeout=_END)
+            await abandon(client)
+
+
+async def abandon(client: Any) -> None:
+    """Without a word to anybody, as if the process had ended: tasks are cancelled, sockets closed. aiokafka has no public way to do so."""
+    tasks: list[asyncio.Task[Any] | None] = []
+    client._closed = True
+    if isinstance(client, AIOKafkaProducer):
+        accumulator = client._message_accumulator
+        for batch in [*accumulator._pending_batches, *(one for line in accumulator._batches.values() for one in line)]:
+            if not batch._drain_waiter.done():
+                batch._drain_waiter.set_result(None)
+        accumulator.fail_all(KafkaConnectionError("the producer was given up"))
+        if sending := client._sender.sender_task:
+            sending.remove_done_callback(client._sender._fail_all)  # it stumbles where there are no transactions
+        tasks = [sending]
+        connections = client.client
+    else:
+        connections = client._client
+    if isinstance(client, AIOKafkaConsumer):
+        if coordinator := client._coordinator:
+            if not coordinator._closing.done():
+                coordinator._closing.set_result(None)
+            names = ("_coordination_task", "_heartbeat_task", "_commit_refresh_task", "_reassignment_task")
+            tasks += [getattr(coordinator, name, None) for name in names]
+        if fetcher := client._fetcher:
+            fetcher._closed = True
+            tasks += [fetcher._fetch_task, *fetcher._pending_tasks]
+    running = [task for task in tasks if task is not None]
+    with contextlib.suppress(*FAULTS):  # first, so that whoever waits for an answer is told
+        async with asyncio.timeout(_END):
+            await connections.close()
+    for task in running:
+        task.cancel()
+    if running:
+        await asyncio.wait(running, timeout=_END)
+        for task in running:
+            if task.done() and not task.cancelled():
+                task.exception()
+
+
+class Desk:
+    """Answers questions about topics, ends and positions, over connections of its own, which are made when first needed."""
+
+    def __init__(self, options: Mapping[str, Any], timeout: float):
+        self._options, self._timeout = options, timeout
+        self._admin: AIOKafkaAdminClient | None = None
+        self._reader: AIOKafkaConsumer | None = None
+        self._opening = asyncio.Lock()
+
+    async def partitions(self) -> dict[str, list[int]]:
+        """Of every topic. Topics are never asked for by name: a broker may be set to make those that it does not have."""
+
+        async def work(admin: AIOKafkaAdminClient) -> dict[str, list[int]]:
+            topics = await admin.describe_topics()
+            return {t["topic"]: sorted(p["partition"] for p in t["partitions"]) for t in topics if not t["error_code"]}
+
+        return await self.ask(work)
+
+    async def brokers(self) -> int:
+        async def work(admin: AIOKafkaAdminClient) -> int:
+            return len((await admin.describe_cluster())["brokers"])
+
+        return await self.ask(work)
+
+    async def ends(self, places: Iterable[Place]) -> dict[Place, int]:
+        return await self._offsets("end_offsets", places)
+
+    async def beginnings(self, places: Iterable[Place]) -> dict[Place, int]:
+        return await self._offsets("beginning_offsets", places)
+
+    async def committed(self, group: str, places: Iterable[Place]) -> dict[Place, int]:
+        """Where the group stands, for the places where it stands anywhere."""
+        asked = [TopicPartition(*place) for place in places]
+        if not asked:
+            return {}
+
+        async def work(admin: AIOKafkaAdminClient) -> dict[Place, int]:
+            found = await admin.list_consumer_group_offsets(group, partitions=asked)
+            return {(tp.topic, tp.partition): said.offset for tp, said in found.items() if said.offset >= 0}
+
+        return await self.ask(work)
+
+    async def ask(self, work: Callable[[AIOKafkaAdminClient], Awaitable[T]]) -> T:
+        """The answer to a question, asked again while the broker says that it is not ready yet. Raises `LogAway`."""
+
+        async def asked() -> T:
+            async with self._opening:
+                if self._admin is None:
+                    self._admin = await started(AIOKafkaAdminClient(**self._options))
+            return await work(self._admin)
+
+        return await self._within(asked)
+
+    async def close(self) -> None:
+        clients, self._admin, self._reader = (self._admin, self._reader), None, None
+        for client in clients:
+            if client is not None:
+                await stop(client)
+
+    async def _offsets(self, method: str, places: Iterable[Place]) -> dict[Place, int]:
+        wanted = [TopicPartition(*place) for place in places]
+        if not wanted:
+            return {}
+
+        async def asked() -> dict[Place, int]:
+            async with self._opening:
+                if self._reader is None:
+                    self._reader = await started(AIOKafkaConsumer(**self._options))
+            found = await getattr(self._reader, method)(wanted)
+            return {(tp.topic, tp.partition): offset for tp, offset in found.items()}
+
+        return await self._within(asked)
+
+    async def _within(self, asked: Callable[[], Awaitable[T]]) -> T:
+        try:
+            async with asyncio.timeout(self._timeout):
+                while True:
+                    try:
+                        return await asked()
+                    except KafkaError as error:
+                        if not error.retriable or isinstance(error, KafkaConnectionError):
+                            raise
+                    await asyncio.sleep(_AGAIN)
+        except FAULTS as error:
+            await self.close()
+            raise away(error) from error
+
+
+def away(error: BaseException) -> LogAway:
+    """The same for whoever knows nothing of Kafka."""
+    if isinstance(error, LogAway):
+        return error
+    said = str(error).strip()
+    return LogAway(f"Kafka: {said or ('no answer' if isinstance(error, TimeoutError) else type(error).__name__)}")
