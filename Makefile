@@ -7,7 +7,7 @@ JOBS ?= 2
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-unit test-contract test-conformance test-functional test-fault test-newest lint format proto docs bench lock venv venv-dev clean
+.PHONY: help run test test-unit test-contract test-conformance test-functional test-fault test-newest lint format proto docs bench drill lock venv venv-dev clean
 
 help: ## 本页 · this page
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-18s %s\n' "$$name" "$$text"; done
@@ -48,6 +48,9 @@ docs: venv-dev ## 由代码生成文档 · make the parts of docs/ that follow f
 
 bench: venv-dev ## 性能数字 · the figures of tests/load
 	$(BIN)/python -m tests.load $(ARGS)
+
+drill: venv-dev ## 零丢失演练 · kills everything in turn and audits the books (WRITES=, SEED=, MODE=all)
+	$(BIN)/python -m tests.drill --writes $(or $(WRITES),100000) --seed $(or $(SEED),7) $(if $(MODE),--mode $(MODE)) $(ARGS)
 
 # The locks hold digests of every file of a release, so they serve any platform and Python from 3.11 that the packages have wheels for;
 # they are tested on Linux x86_64.
