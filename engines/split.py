@@ -13,6 +13,7 @@ import fcntl
 import http.client
 import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -137,11 +138,23 @@ class Split:
             postgres.result()
 
     def begin(self) -> None:
-        """Starts every process of the platform that does not run, in no order: each waits for what it needs."""
+        """Starts every process of the platform that does not run, in no order: each waits for what it needs. Topics are made meanwhile."""
         for part in self.parts.values() or self._lay_out():
             if not part.program.alive:
                 part.program.environment = self.environment(part)
                 part.program.begin()
+        self.command("topics", "apply")
+
+    def command(self, *words: str, seconds: float = 120.0) -> str:
+        """What `hetao WORDS` beside the platform says. Raises `StartupError` with what it complains of."""
+        command = [*self._command, *words]
+        done = subprocess.run(
+            command, cwd=CHECKOUT, env=self.environment(), capture_output=True, text=True, timeout=seconds, check=False
+        )
+        if done.returncode:
+            said = done.stderr.strip()
+            raise StartupError(f"hetao {' '.join(words)}：\n{said}", f"hetao {' '.join(words)}:\n{said}")
+        return done.stdout
 
     def until_ready(self, seconds: float = PATIENCE) -> None:
         """Raises `StartupError` when a process ends, or is not ready in time."""

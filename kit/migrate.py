@@ -22,6 +22,7 @@ from pathlib import Path
 import asyncpg
 
 from kit.clock import Clock
+from kit.config import Settings
 from kit.database import LOG_SCHEMA, Database, locked, quoted
 from kit.errors import StartupError
 from kit.module import LOG, POSTGRES, Module
@@ -83,17 +84,24 @@ def read(source: str, folder: Path) -> list[Migration]:
     return found
 
 
+def schemas(settings: Settings, modules: Iterable[Module]) -> list[str]:
+    """What the modules need in the database: a schema each, and one for the log where Kafka is not it."""
+    modules = list(modules)
+    log_too = settings.kafka.bootstrap is None and any(LOG in module.engines for module in modules)
+    return [module.name for module in modules if POSTGRES in module.engines] + [LOG_SCHEMA] * log_too
+
+
 def plan(modules: Iterable[Module]) -> dict[str, list[Migration]]:
     """By schema, all that belongs in it: the kit's first."""
     modules = list(modules)
-    schemas = {
+    planned = {
         module.name: read("kit", KIT_MIGRATIONS) + (read(module.name, module.migrations) if module.migrations else [])
         for module in modules
         if POSTGRES in module.engines
     }
     if any(LOG in module.engines for module in modules):
-        schemas[LOG_SCHEMA] = read("log", LOG_MIGRATIONS)
-    return schemas
+        planned[LOG_SCHEMA] = read("log", LOG_MIGRATIONS)
+    return planned
 
 
 async def migrate(
@@ -105,8 +113,9 @@ async def migrate(
     has changed since, and when one fails: what went before stays applied, and the next run goes on from there. A schema that is newer
     than this version is left alone: migrations only expand, so this version still works on it.
     """
-    schemas = plan(modules)
-    counts = await asyncio.gather(*(_migrate_schema(database, schema, schemas[schema], progress) for schema in schemas))
+    modules = list(modules)
+    planned, wanted = plan(modules), schemas(database.settings, modules)
+    counts = await asyncio.gather(*(_migrate_schema(database, schema, planned[schema], progress) for schema in wanted))
     return sum(counts)
 
 

@@ -15,7 +15,6 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, Self
 
 import asyncpg
@@ -27,13 +26,14 @@ from kit.config import DATA, Settings
 from kit.consumer import Consumer
 from kit.database import LOG_SCHEMA, Database
 from kit.errors import StartupError
+from kit.events import topic_of
 from kit.identity import Roles
 from kit.issuer import DemoIssuer
 from kit.limits import Limits
-from kit.log import Log
+from kit.log import Log, LogAway
 from kit.log.sql import SqlLog
-from kit.migrate import migrate
-from kit.module import POSTGRES, REDIS, Module, Parts, Runtime
+from kit.migrate import migrate, schemas
+from kit.module import LOG, POSTGRES, REDIS, Module, Parts, Runtime
 from kit.operations import OperationsApi
 from kit.ops import Answer, Ops
 from kit.production import check_settings
@@ -51,7 +51,7 @@ from kit.sealing import Keys
 from kit.statutory import Deadlines
 from kit.texts import Texts
 from kit.timers import TimerLoop
-from kit.upkeep import clean, seal_audit
+from kit.upkeep import clean, seal_audit, trim_log
 from kit.verifier import Verifier
 
 log = logging.getLogger(__name__)
@@ -133,24 +133,25 @@ class Platform:
         self._certificates = Certificates.of(self.settings.grpc.tls)
         for name in ("keys", "media"):  # made by an earlier version, or restored with the modes of another machine
             folders.close(self.settings.data_dir / name)
-        stored = [module.name for module in self.modules if POSTGRES in module.engines]
-        fresh = await self._open_database(stored) if stored else True
+        tables = schemas(self.settings, self.modules)
+        fresh = await self._open_database(tables) if tables else True
         self._progress("读取密钥与规则", "reading keys and rules")
         self._open_trust(data_exists=not fresh)  # before the first table: a first start that was killed can go on
-        if stored and self.settings.database.prepare:
+        if tables and self.settings.database.prepare:
             self._progress("升级表结构", "migrating the schemas")
             await migrate(self.database, self.modules)
-        if stored:
+        if any(LOG in module.engines for module in self.modules):
             self.log = await self._open_log()
         for module in self.modules:
             self.services[module.name] = await self._build(module)
         await self._load_data()
         if fresh:  # else a first caller might meet a service that has not heard of its neighbours yet
             self._progress("首批事件生效", "bringing the first events into effect")
-            await self._settle()
+            with contextlib.suppress(LogAway):
+                await self._settle()
         if self._background:
             self._run_background()
-            self._watch(stored)
+            self._watch(tables)
         if self._listen and any(service.dispatcher.methods for service in self.services.values()):
             await self._open_server()
         del self.state.waiting["start"]
@@ -169,7 +170,7 @@ class Platform:
         if prometheus:
             self.ops.add("/metrics", _metrics)
 
-    async def _open_database(self, stored: Sequence[str]) -> bool:
+    async def _open_database(self, tables: Sequence[str]) -> bool:
         """Returns whether no service has ever stored anything in it."""
         self._progress("启动数据库", "starting the database")
         if self._given_database:
@@ -177,18 +178,20 @@ class Platform:
         else:
             self.database = await self._exit.enter_async_context(Database.open(self.settings))
         if self.ops.listening:
-            await self.state.until("postgres", lambda: self.database.reach(stored[0]))
+            await self.state.until("postgres", lambda: self.database.reach(tables[0]))
         if not self.settings.database.prepare:
             return False
-        await self.database.prepare([*stored, LOG_SCHEMA])
-        return await self._is_fresh(stored)
+        await self.database.prepare(tables)
+        return await self._is_fresh(tables)
 
-    def _watch(self, stored: Sequence[str]) -> None:
+    def _watch(self, tables: Sequence[str]) -> None:
         """What must be there from now on, and what is told when it is missing."""
-        named = [name for name in stored if name in self.settings.database.urls] or stored[:1]
+        named = [name for name in tables if name in self.settings.database.urls] or tables[:1]
         for name in named:
             look = "postgres" if len(named) == 1 else f"postgres of {name}"
             self._run(f"watch {look}", self.state.watch(look, self.database.prober(name), needed=True))
+        if self.settings.kafka.bootstrap and any(LOG in module.engines for module in self.modules):
+            self._run("watch kafka", self.state.watch("kafka", lambda: self.log.look(self._topics()), needed=False))
         here = {module.name for module in self.modules}
         for name in sorted({called for module in self.modules for called in module.calls} - here):
             self.state.waiting[name] = "not asked yet"
@@ -216,7 +219,22 @@ class Platform:
                 await connection.close()
         return True
 
+    def _topics(self) -> list[str]:
+        """What is written and read here."""
+        here = [module for module in self.modules if LOG in module.engines]
+        written = {module.name for module in here if POSTGRES in module.engines}
+        return sorted(topic_of(name) for name in written.union(*(module.hears for module in here)))
+
     async def _open_log(self) -> Log:
+        if self.settings.kafka.bootstrap:
+            from kit.log.kafka import KafkaLog  # its client is loaded where it is used
+
+            kafka = KafkaLog.of(self.settings)
+            self._exit.push_async_callback(kafka.close)
+            if self.ops.listening:
+                await self.state.until("kafka", lambda: kafka.look([]))
+                await self.state.until("topics", lambda: kafka.look(self._topics()))
+            return kafka
         pool = await self._pool(LOG_SCHEMA, self.settings.database.background_pool_size + len(self.modules))
         sql_log = SqlLog(
             pool,
@@ -321,7 +339,7 @@ class Platform:
             if service.timers:
                 self._run(f"timers {runtime.name}", service.timers.run())
         if any(service.relay for service in self.services.values()):
-            self._run("log", self._trim_log())
+            self._run("log", trim_log(self.log, self.settings.retention, self.clock))
         if metrics.collected():
             self._run_readings()
         for service in self.services.values():
@@ -349,18 +367,6 @@ class Platform:
                     self._failed.set_exception(error)
 
         self._tasks.append(asyncio.create_task(guarded(), name=name))
-
-    async def _trim_log(self) -> None:
-        retention = self.settings.retention
-        while True:
-            try:
-                before = self.clock.now() - timedelta(days=retention.topic_days)
-                gone = retention.batch
-                while gone == retention.batch:
-                    gone = await self.log.trim(before, retention.batch)
-            except (*unit.DATABASE_AWAY, asyncpg.PostgresError) as error:
-                log.warning("the log waits to be trimmed: %s", type(error).__name__)
-            await asyncio.sleep(retention.every_seconds)
 
     async def _open_server(self) -> None:
         names = sorted(

@@ -9,6 +9,9 @@ from datetime import timedelta
 import asyncpg
 
 from kit.audit import Sealer
+from kit.clock import Clock
+from kit.config import Retention
+from kit.log import Log
 from kit.module import Runtime
 from kit.unit import DATABASE_AWAY
 
@@ -53,3 +56,15 @@ async def clean_once(runtime: Runtime) -> int:
             if gone < retention.batch:
                 break
     return dropped
+
+
+async def trim_log(event_log: Log, retention: Retention, clock: Clock) -> None:
+    """Drops what the log has kept long enough, until cancelled. (Kafka does so by itself.)"""
+    while True:
+        try:
+            before, gone = clock.now() - timedelta(days=retention.topic_days), retention.batch
+            while gone == retention.batch:
+                gone = await event_log.trim(before, retention.batch)
+        except (*DATABASE_AWAY, asyncpg.PostgresError) as error:
+            log.warning("the log waits to be trimmed: %s", type(error).__name__)
+        await asyncio.sleep(retention.every_seconds)

@@ -20,14 +20,14 @@ def migrate() -> None:
 
     Makes missing roles and schemas and applies new migrations; also beside a running platform.
     """
-    from kit.database import LOG_SCHEMA, Database
+    from kit.database import Database
     from kit.migrate import migrate as apply
-    from kit.module import POSTGRES
+    from kit.migrate import schemas
     from services.registry import MODULES
 
     async def work() -> int:
         async with Database.open(load(), attach=True) as database:
-            await database.prepare([*(m.name for m in MODULES if POSTGRES in m.engines), LOG_SCHEMA])
+            await database.prepare(schemas(database.settings, MODULES))
             return await apply(database, MODULES, lambda schema, name: err.print(f"  {schema}: {name}"))
 
     count = asyncio.run(work())
