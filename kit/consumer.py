@@ -21,7 +21,8 @@ from kit import metrics, telemetry
 from kit.database import shadow_of
 from kit.errors import DomainError
 from kit.events import Envelope, Handler, topic_of
-from kit.log import Batch, Log, Record, Subscription
+from kit.log import Batch, Log, LogAway, Record, Subscription
+from kit.logs import Complaint
 from kit.module import Runtime
 from kit.unit import DATABASE_AWAY, PASSING, Unit, run
 
@@ -68,12 +69,14 @@ class Consumer:
 
     async def run(self) -> None:
         """Until cancelled."""
+        complaint = Complaint(log, f"the consumer of {self._runtime.name}")
         try:
             while True:
                 try:
                     await self.step(wait=True)
+                    complaint.over()
                 except (*PASSING, *DATABASE_AWAY, asyncpg.PostgresError) as error:
-                    log.warning("the consumer of %s waits: %s", self._runtime.name, type(error).__name__)
+                    complaint.about(error)
                     self._subscribed().rewind()
                     await asyncio.sleep(random.uniform(0.1, 0.5))
         finally:
@@ -96,7 +99,7 @@ class Consumer:
         if self._subscription:
             try:
                 await self._subscription.close()
-            except (*DATABASE_AWAY, asyncpg.PostgresError):
+            except (*DATABASE_AWAY, LogAway, asyncpg.PostgresError):
                 log.warning("the consumer of %s could not give its partitions up", self._runtime.name)
 
     def _labels(self, topic: str) -> dict[str, str]:

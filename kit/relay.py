@@ -19,7 +19,8 @@ from opentelemetry.trace import SpanKind
 from kit import metrics, telemetry
 from kit.events import Envelope, topic_of
 from kit.ids import uuid7
-from kit.log import Log, Record
+from kit.log import Log, LogAway, Record
+from kit.logs import Complaint
 from kit.module import Runtime
 from kit.unit import DATABASE_AWAY
 
@@ -62,15 +63,17 @@ class Relay:
     async def run(self) -> None:
         """Until cancelled. Woken after each commit of this process; looks for other processes' rows by itself."""
         wanted = self._runtime.relay_wanted
+        complaint = Complaint(log, f"the relay of {self._runtime.name}")
         while True:
             wanted.clear()
             try:
                 while (gone := await self.step()) == self._batch:
                     pass
-            except (*DATABASE_AWAY, TimeoutError, asyncpg.PostgresError) as error:
-                log.warning("the relay of %s waits: %s", self._runtime.name, type(error).__name__)
+            except (*DATABASE_AWAY, TimeoutError, LogAway, asyncpg.PostgresError) as error:
+                complaint.about(error)
                 await asyncio.sleep(random.uniform(0.1, 0.5))
                 continue
+            complaint.over()
             if gone:  # not at once again: what other commits leave meanwhile goes along, or each would cost as much as all of them
                 await asyncio.sleep(self._poll)
             try:
