@@ -177,7 +177,7 @@ class _Shared:
         if self._storage is None:
             from limits.aio.storage import RedisStorage
 
-            pool = self._redis.client.connection_pool
+            pool: Any = self._redis.client.connection_pool
             self._storage = RedisStorage(
                 "async+redis://", implementation="redispy", key_prefix=self._prefix, connection_pool=pool
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any
 
 from google.api import annotations_pb2
@@ -13,6 +14,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from hetao.options.v1 import options_pb2
+from kit.limits import counted
 from kit.unit import Unit
 
 
@@ -27,6 +29,7 @@ class Method:
     permission: str
     public: bool
     writes: bool
+    counted: bool
     repeatable: bool
     handler: Callable[[Any, Unit], Awaitable[Any]]
 
@@ -48,6 +51,7 @@ def methods_of(rpc: Mapping[ServiceDescriptor, Any]) -> dict[str, Method]:
                 permission=access.permission,
                 public=access.public,
                 writes=writes(descriptor),
+                counted=counted(descriptor),
                 repeatable="request_id" in descriptor.input_type.fields_by_name,
                 handler=getattr(servicer, descriptor.name),
             )
@@ -59,3 +63,19 @@ def writes(descriptor: MethodDescriptor) -> bool:
     options = descriptor.GetOptions()
     reads = options.idempotency_level == MethodOptions.NO_SIDE_EFFECTS
     return not reads and options.Extensions[annotations_pb2.http].WhichOneof("pattern") != "get"
+
+
+class Repeat(Enum):
+    """Whether a request may arrive a second time."""
+
+    ALWAYS = auto()
+    BY_ID = auto()  # where it carries a request id: the stored reply answers it
+    NEVER = auto()
+
+
+def repeat(descriptor: MethodDescriptor) -> Repeat:
+    """What the contract says of repeats. Replies are stored by the caller's account, so writes that anybody may make are never repeated."""
+    if not writes(descriptor):
+        return Repeat.ALWAYS
+    public = descriptor.GetOptions().Extensions[options_pb2.access].public
+    return Repeat.BY_ID if "request_id" in descriptor.input_type.fields_by_name and not public else Repeat.NEVER

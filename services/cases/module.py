@@ -9,7 +9,7 @@ from uuid import UUID
 from hetao.cases.v1 import cases_pb2, centres_pb2, progress_pb2, statistics_pb2, tasks_pb2
 from kit.config import DATA
 from kit.events import Event
-from kit.module import BLOBS, LOG, POSTGRES, Module, Parts, Runtime
+from kit.module import BLOBS, LOG, POSTGRES, REDIS, Module, Parts, Runtime
 from kit.unit import Unit
 from services.cases import events, jobs, reference
 from services.cases.api.cases import CaseApi
@@ -61,7 +61,7 @@ MODULE = Module(
     build,
     calls=[],
     hears=["grid", "cases"],
-    engines=[POSTGRES, LOG, BLOBS],
+    engines=[POSTGRES, LOG, REDIS, BLOBS],
     egress=[],
     migrations=Path(__file__).parent / "migrations",
     projections=["department", "case_fact", "figure"],

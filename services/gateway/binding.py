@@ -21,6 +21,8 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from hetao.options.v1 import options_pb2
+from kit.limits import counted
+from kit.rpc.methods import writes
 from services.gateway.json_codec import FIELD_MASK, Convert, Flaw, Wrong, converter, decoder, encoder, object_of
 from services.gateway.paths import Template
 
@@ -82,14 +84,22 @@ class Binding:
         self.request_class = GetMessageClass(self.input)
         self.response_class = GetMessageClass(self.output)
         self.body, self.response_body = rule.body, rule.response_body
-        self.public: bool = method.GetOptions().Extensions[options_pb2.access].public
+        access = method.GetOptions().Extensions[options_pb2.access]
+        self.permission, self.public = str(access.permission), bool(access.public)
+        self.shared_seconds: int = access.shared_seconds
+        self.writes, self.counted = writes(method), counted(method)
         self.has_request_id = "request_id" in self.input.fields_by_name
         self.has_etag = "etag" in self.input.fields_by_name
         self.path = {p.name: p for p in map(self._path_parameter, Template.parse(self.template).variables)}
         self._by_variable = {".".join(p.steps): p for p in self.path.values()}
         self.query = {} if self.body == "*" else {p.name: p for p in self._query_parameters(self.input, (), ())}
         self._read_body = self._body_reader()
-        self._encode, self.answers_etag = self._answer_writer()
+        self._encode, self.answers_version = self._answer_writer()
+        if self.shared_seconds and (self.verb != "GET" or self.public or self.answers_version):
+            raise ValueError(
+                f"{method.full_name}: what is shared is a GET for those who may, of something without a version"
+            )
+        self.answers_etag = self.answers_version or bool(self.shared_seconds)
         self.mask = self._mask_paths()
 
     # ---- what is bound to what ----
@@ -220,7 +230,7 @@ class Binding:
 
     def etag(self, answer: Any) -> str:
         """The version of what is answered, or "" where it has none."""
-        if not self.answers_etag:
+        if not self.answers_version:
             return ""
         found: str = (getattr(answer, self.response_body) if self.response_body else answer).etag
         return found

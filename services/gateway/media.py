@@ -29,6 +29,7 @@ from kit.blobs import Blobs, Photo
 from kit.errors import InvalidArgument, NotFound, PermissionDenied, Unauthenticated
 from kit.identity import Principal
 from kit.module import Runtime
+from services.gateway.admission import Admission
 from services.gateway.binding import Label
 from services.gateway.problems import problem
 
@@ -58,7 +59,7 @@ evidence = logging.getLogger("hetao.evidence")
 evidence.setLevel(logging.INFO)
 
 
-def router(runtime: Runtime, blobs: Blobs) -> APIRouter:
+def router(runtime: Runtime, blobs: Blobs, admission: Admission) -> APIRouter:
     routes = APIRouter(prefix="/v1/media")
     limit = runtime.settings.http.upload_limit
     turn = asyncio.Semaphore(AT_ONCE)
@@ -68,6 +69,7 @@ def router(runtime: Runtime, blobs: Blobs) -> APIRouter:
         if scheme.lower() != "bearer" or not token:
             raise Unauthenticated("TOKEN_MISSING")
         caller = await runtime.verifier.verify(token)
+        await admission.count(caller, request.scope, writes=request.method == "POST")
         if not caller.may(permission):
             raise PermissionDenied("PERMISSION_MISSING", permission=permission)
         return caller

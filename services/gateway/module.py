@@ -11,7 +11,7 @@ import uvicorn
 
 from kit.errors import StartupError
 from kit.folders import why
-from kit.module import BLOBS, Module, Parts, Runtime
+from kit.module import BLOBS, REDIS, Module, Parts, Runtime
 from services.gateway import contracts
 from services.gateway.app import create
 
@@ -74,4 +74,4 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-MODULE = Module("gateway", build, calls=contracts.names(), engines=[BLOBS])
+MODULE = Module("gateway", build, calls=contracts.names(), engines=[BLOBS, REDIS])

@@ -237,7 +237,9 @@ def _responses(binding: Binding, schemas: Schemas) -> dict[str, Any]:
         schema = schemas.message(binding.output, incoming=False)
     ok: dict[str, Any] = {"description": "OK", "content": {"application/json": {"schema": schema}}}
     if binding.answers_etag:
-        ok["headers"] = {"ETag": {"description": "The version of what is answered.", "schema": {"type": "string"}}}
+        text = f"Changes with the answer, which may be up to {binding.shared_seconds} seconds old."
+        tag = text if binding.shared_seconds else "The version of what is answered."
+        ok["headers"] = {"ETag": {"description": tag, "schema": {"type": "string"}}}
     refusals = [400, 401, 403, 404, 429, 503, 504]
     if writes(binding.method):
         refusals.append(409)

@@ -75,7 +75,8 @@ def _service(service: ServiceDescriptor, comments: Comments, schemas: Schemas, t
         yield from (f"### {method.name}", "", *_about(comments.of(method.full_name)))
         for binding in bindings(method):
             yield f"`{binding.verb} {binding.template}`  "
-        yield "public" if access.public else f"permission `{access.permission}`"
+        shared = f", shared for up to {access.shared_seconds} s" if access.shared_seconds else ""
+        yield "public" if access.public else f"permission `{access.permission}`{shared}"
         yield ""
         told |= {method.input_type.full_name, method.output_type.full_name}
         yield from _fields(method.input_type.fields, comments, schemas)

@@ -8,7 +8,7 @@ from hetao.grid.v1 import departments_pb2, divisions_pb2, grids_pb2, posts_pb2, 
 from kit.blobs import Blobs
 from kit.config import DATA
 from kit.identity import Principal
-from kit.module import BLOBS, LOG, POSTGRES, Module, Parts, Runtime
+from kit.module import BLOBS, LOG, POSTGRES, REDIS, Module, Parts, Runtime
 from services.grid import events, jobs
 from services.grid.api.directory import DepartmentApi, PostApi, StaffApi
 from services.grid.api.reports import ReportApi
@@ -59,7 +59,7 @@ MODULE = Module(
     build,
     calls=[],
     hears=["cases"],
-    engines=[POSTGRES, LOG, BLOBS],
+    engines=[POSTGRES, LOG, REDIS, BLOBS],
     egress=[],
     migrations=Path(__file__).parent / "migrations",
 )

@@ -43,6 +43,7 @@ async def platform(server: EmbeddedPostgres, template: Settings) -> AsyncIterato
         update={
             "database": template.database.model_copy(update={"name": name}),
             "http": template.http.model_copy(update={"port": port}),
+            "limits": template.limits.model_copy(update={"enabled": False}),  # it asks as fast as it can
         }
     )
     async with Platform(

@@ -127,6 +127,8 @@ class Hetao:
             "HETAO_HTTP__PORT": str(http),
             "HETAO_GRPC__PORT": str(rpc),
             "HETAO_TIMERS__POLL_SECONDS": "0.05",
+            "HETAO_LIMITS__READS": "1000000",  # a test's few persons do the work of many
+            "HETAO_LIMITS__WRITES": "1000000",
             "TEST_CLOCK": str(self.folder / "clock"),
             "PYTHONPATH": f"{CHECKOUT}{os.pathsep}{CHECKOUT / 'gen'}",
             **self._settings,

@@ -20,6 +20,7 @@ from kit.errors import (
     Unavailable,
     Violation,
 )
+from kit.identity import Principal
 from kit.rpc.status import status_of
 from kit.texts import Texts
 from services.gateway.transcode import Api, routes
@@ -120,13 +121,23 @@ async def elsewhere(scope, receive, send):
     await send({"type": "http.response.body", "body": b""})
 
 
+class Open:
+    """Nobody is counted, and nobody is known."""
+
+    async def admit(self, authorization, scope, **_):
+        return Principal.anonymous(), ("hetao-counted", "")
+
+
+OPEN = Open()
+
+
 @pytest.fixture
 async def world(shop):
     """(a client of the API, the shop behind it)"""
     fake = Shop(shop)
     async with served(shop, fake) as channel:
         paths = routes([shop.DESCRIPTOR.services_by_name["ShopService"]], lambda name: channel, [])
-        api = Api(elsewhere, paths=paths, texts=TEXTS, limit=LIMIT, timeout=0.5)
+        api = Api(elsewhere, paths=paths, admission=OPEN, texts=TEXTS, limit=LIMIT, timeout=0.5)
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(api), base_url="http://hetao", headers=SIGNED
         ) as client:
@@ -274,7 +285,7 @@ async def test_who_is_shut_out_is_told_until_when(world):
 async def test_a_service_that_is_not_there_is_unavailable(shop):
     async with grpc.aio.insecure_channel("127.0.0.1:1") as channel:
         paths = routes([shop.DESCRIPTOR.services_by_name["ShopService"]], lambda name: channel, [])
-        api = Api(elsewhere, paths=paths, texts=TEXTS, limit=LIMIT, timeout=5)
+        api = Api(elsewhere, paths=paths, admission=OPEN, texts=TEXTS, limit=LIMIT, timeout=5)
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(api), base_url="http://hetao", headers=SIGNED
         ) as client:
