@@ -22,8 +22,8 @@ from kit.database import shadow_of
 from kit.errors import DomainError
 from kit.events import Envelope, Handler, topic_of
 from kit.log import Batch, Log, LogAway, Record, Subscription
-from kit.logs import Complaint
 from kit.module import Runtime
+from kit.quiet import Complaint
 from kit.unit import DATABASE_AWAY, PASSING, Unit, run
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,6 @@ import logging
 import re
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -24,6 +23,7 @@ import orjson
 
 from kit.config import Telemetry
 from kit.errors import DomainError, StartupError
+from kit.quiet import Damper
 from kit.telemetry import trace_id
 
 #: PostgreSQL's detail of an error quotes the row's values, which may be a person's.
@@ -56,6 +56,7 @@ def set_up(settings: Telemetry) -> None:
     as_text = settings.log_format == "text" or (settings.log_format == "auto" and sys.stderr.isatty())
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Text("%(asctime)s %(levelname)-7s %(name)s: %(message)s") if as_text else Json())
+    handler.addFilter(Damper())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level.upper())
@@ -63,6 +64,7 @@ def set_up(settings: Telemetry) -> None:
     logging.getLogger("hetao.access").disabled = not settings.access_log
     # A traceback a second while the database is away; we say it in a line.
     logging.getLogger("asyncpg.pool").setLevel(logging.CRITICAL)
+    # Debug lines of a Kafka client hold events, those of an HTTP client addresses, which may be sealed but are nobody's business.
     for noisy in ("httpx", "httpcore", "asyncio", "uvicorn", "opentelemetry", "urllib3", "aiokafka"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     sys.excepthook = _uncaught
@@ -91,7 +93,7 @@ def told(error: BaseException) -> str:
             return f"{name}: {code.name}" if code is not None else name
         case OSError():
             return f"{name}: {error.strerror}" if error.strerror else name
-        case _ if isinstance(error, _PLAIN):
+        case _ if isinstance(error, _PLAIN) or type(error) is asyncpg.InterfaceError:
             return f"{name}: {cleared(str(error))}"
         case _:
             return name
@@ -102,26 +104,6 @@ def cleared(text: str) -> str:
     for pattern, instead in _TELLING:
         text = pattern.sub(instead, text)
     return _VALUES.sub("", text)
-
-
-class Complaint:
-    """What keeps work waiting, said when it begins, when it changes and now and then; and that it is over."""
-
-    def __init__(self, logger: logging.Logger, who: str, seconds: float = 30.0):
-        self._logger, self._who, self._seconds = logger, who, seconds
-        self._why, self._said = "", 0.0
-
-    def about(self, error: BaseException) -> None:
-        """Of what it says, only what is meant for operators: others may quote somebody."""
-        why = f"{type(error).__name__}{': ' + why if (why := getattr(error, 'why', '')) else ''}"
-        if why != self._why or time.monotonic() > self._said + self._seconds:
-            self._logger.warning("%s waits: %s", self._who, why)
-            self._why, self._said = why, time.monotonic()
-
-    def over(self) -> None:
-        if self._why:
-            self._logger.info("%s goes on", self._who)
-            self._why = ""
 
 
 class Text(logging.Formatter):

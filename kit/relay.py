@@ -20,8 +20,8 @@ from kit import metrics, telemetry
 from kit.events import Envelope, topic_of
 from kit.ids import uuid7
 from kit.log import Log, LogAway, Record
-from kit.logs import Complaint
 from kit.module import Runtime
+from kit.quiet import Complaint
 from kit.unit import DATABASE_AWAY
 
 log = logging.getLogger(__name__)
