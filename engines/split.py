@@ -9,6 +9,7 @@ Only configuration tells these processes from the one of `--target=all`.
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import http.client
 import json
@@ -22,14 +23,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Self
 
+import asyncpg
+
 from engines import free_port
 from engines.kafka import Kafka
 from engines.postgres import Postgres
 from engines.process import Program, bare_environment
 from engines.redis import Redis
 from kit.config import CHECKOUT
+from kit.config import Kafka as KafkaSettings
 from kit.errors import StartupError
+from kit.events import topic_of
 from kit.folders import make_data_dir
+from kit.log import lag
+from kit.log.kafka import KafkaLog
+from kit.log.kafka_client import options_of
 from services.registry import MODULES
 
 #: Seconds until every process must be ready, the first time with a new database and all its data.
@@ -39,6 +47,8 @@ PATIENCE = 120.0
 SERVICES = sorted(
     (module.name for module in MODULES if module.name != "gateway"), key=lambda name: (name != "cases", name)
 )
+
+HEARS = {module.name: module.hears for module in MODULES}
 
 Progress = Callable[[str, str], None]
 
@@ -78,7 +88,7 @@ class Split:
     http, grpc    port of the (first) gateway, and the first of the services' gRPC ports, which follow one another as the ports of operators do,
                   100 above them; any free ones if 0
     settings      HETAO_… of every process, over ours
-    program       the command `hetao`
+    program       the command `hetao`; `more` is its environment beside the settings
     durable       False: PostgreSQL skips fsync, for tests
     tied          the processes end with the thread that starts them (Kafka always does, on Linux)
     """
@@ -92,12 +102,14 @@ class Split:
         replicas: int = 1,
         settings: Mapping[str, str] | None = None,
         program: Sequence[str] = (sys.executable, "-m", "services"),
+        more: Mapping[str, str] | None = None,
         durable: bool = True,
         tied: bool = False,
     ):
         self.data, self.folder = data, data / "split"
         self._http, self._grpc, self._replicas = http, grpc, replicas
         self._settings, self._command, self._tied = dict(settings or {}), list(program), tied
+        self._more = dict(more or {})
         self._lock: IO[str] | None = None
         self.postgres = Postgres(self.folder / "postgres", durable=durable)
         self.kafka = Kafka(self.folder / "kafka")
@@ -167,6 +179,25 @@ class Split:
                     waits = (part.readiness() or {}).get("waitingFor")
                     raise failed(part, f"未就绪，等待 {waits}", f"is not ready, it waits for {waits}")
                 time.sleep(0.05)
+
+    def behind(self) -> dict[str, int]:
+        """By service, the events that it has not sent yet or not heard yet; empty when all that was said is in effect."""
+        return asyncio.run(self._behind())
+
+    async def _behind(self) -> dict[str, int]:
+        found = {}
+        log = KafkaLog(options_of(KafkaSettings(bootstrap=self.kafka.address)))
+        try:
+            connection = await asyncpg.connect(self.postgres.url)
+            try:
+                for name in SERVICES:
+                    waiting = await connection.fetchval(f'select count(*) from "{name}".outbox')
+                    found[name] = waiting + await lag(log, name, [topic_of(heard) for heard in HEARS[name]])
+            finally:
+                await connection.close()
+        finally:
+            await log.close()
+        return {name: count for name, count in found.items() if count}
 
     # -- down ---------------------------------------------------------------------------------------------------------
 
@@ -239,7 +270,7 @@ class Split:
         if part:
             own["HETAO_OPS__PORT"] = str(part.ops)
             own["HETAO_HTTP__PORT" if part.service == "gateway" else "HETAO_GRPC__PORT"] = str(part.http or part.grpc)
-        return bare_environment(**own, **self.settings())
+        return bare_environment(**own, **self._more, **self.settings())
 
     def _lay_out(self) -> Iterator[Part]:
         """Names, ports and programs of all processes, once."""

@@ -10,9 +10,10 @@ import pytest
 
 from services.cases.model import check_digit
 from tests.functional.harness import Hetao, is_chinese, new_key
+from tests.functional.modes import on_all_and_split
 from tests.functional.story import APPLICANT, COMPANY, JUSTICE, LABOUR, UNION, Centre, told, walk_in
 
-pytestmark = pytest.mark.xdist_group("story")
+pytestmark = on_all_and_split("hetao", "story")
 
 SEND_BACK = {"decision": "REVIEW_DECISION_SEND_BACK", "note": "协议未写明支付期限"}
 APPROVE = {"decision": "REVIEW_DECISION_APPROVE"}

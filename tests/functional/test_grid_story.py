@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from tests.functional.harness import Hetao, Person, department, eventually, new_key, photo
+from tests.functional.modes import on_all_and_split
 
-pytestmark = pytest.mark.xdist_group("story")
+pytestmark = on_all_and_split("hetao", "story")
 
 TAIOU = "150802013006"
 

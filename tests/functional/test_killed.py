@@ -10,9 +10,10 @@ import httpx
 import pytest
 
 from tests.functional.harness import Hetao, Person, eventually, new_key, photo
+from tests.functional.modes import on_all_and_split
 from tests.functional.story import Centre, walk_in
 
-pytestmark = pytest.mark.xdist_group("clocks")
+pytestmark = on_all_and_split("own_hetao", "clocks")
 
 WRITERS = 4
 

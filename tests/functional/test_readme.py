@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.functional.harness import CHECKOUT, Hetao
+from tests.functional.modes import on_all_and_split
 
-pytestmark = pytest.mark.xdist_group("story")
+pytestmark = on_all_and_split("hetao", "story")
 
 
 def commands(hetao: Hetao, folder: Path) -> str:
