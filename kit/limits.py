@@ -1,7 +1,7 @@
 """How often somebody may call: so many reads and so many writes in any minute, for each account, and for each address of callers without one.
 
-The window slides: of the minute before as much counts as still lies within the last sixty seconds. Counts stand in Redis, one round trip for a
-request, so that all processes count together; without Redis (one process) they stand in the process, at two microseconds. Redis away: everybody may
+The window slides: of the minute before as much counts as still lies within the last sixty seconds. Counts stand in Redis, so that all processes count
+together, one round trip for a call or for several; without Redis (one process) they stand in the process, at two microseconds. Redis away: everybody may
 pass, which is logged and counted. What must hold in any case, the lock-outs of PINs, stands in PostgreSQL.
 
 A request is counted once, where it enters the platform: at the gateway, or at the gRPC port if another system calls there. What the platform
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import logging
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
     from kit.config import Settings
     from kit.identity import Principal
     from kit.sealing import Keys
-
-log = logging.getLogger(__name__)
 
 #: Seconds.
 WINDOW: Final = 60
@@ -149,31 +146,62 @@ class _Here:
         return wait_for(limit, before, left, now)
 
 
-class _Shared:
-    """Counts of all processes, in Redis."""
+@dataclass(slots=True)
+class _InHand:
+    """Calls that were counted in Redis and not made yet, good until a moment. `step`: how many were taken together the last time."""
 
-    def __init__(self, redis: Redis, prefix: str):
-        self._redis, self._prefix = redis, prefix
+    left: int
+    step: int
+    until: float
+
+
+class _Shared:
+    """Counts of all processes, in Redis. An account that calls often is counted in steps, up to a hundredth of its limit and good for a second:
+    a call of Redis costs a tenth of a millisecond of CPU."""
+
+    LARGEST_STEP: Final = 100  # th of the limit
+    GOOD_FOR: Final = 1.0
+    REMEMBERED: Final = 4096
+
+    def __init__(self, redis: Redis, prefix: str, clock: Callable[[], float] = time.monotonic):
+        self._redis, self._prefix, self._clock = redis, prefix, clock
         self._storage: Any = None
-        self._away_since = 0.0
+        self._hands: dict[str, _InHand] = {}
 
     async def hit(self, key: str, limit: int) -> float | None:
-        from limits import RateLimitItemPerMinute
-
-        name = RateLimitItemPerMinute(limit).key_for(key)
-        try:
-            if await self._redis.ask(lambda _: self._scripts().acquire_sliding_window_entry(name, limit, WINDOW)):
+        hand, now = self._hands.get(key), self._clock()
+        step = 1
+        if hand is not None and now < hand.until:
+            if hand.left:
+                hand.left -= 1
                 return None
-            before, slides, now, ends = await self._redis.ask(
-                lambda _: self._scripts().get_sliding_window(name, WINDOW)
-            )
+            step = min(hand.step * 2, max(1, limit // self.LARGEST_STEP))
+        try:
+            if not await self._take(key, limit, step):
+                if step == 1 or not await self._take(key, limit, 1):
+                    return await self._wait(key, limit)
+                step = 1
         except RedisAway:
             UNCOUNTED.add(1)
             return None
+        if len(self._hands) >= self.REMEMBERED:
+            self._hands.clear()
+        self._hands[key] = _InHand(step - 1, step, now + self.GOOD_FOR)
+        return None
+
+    async def _take(self, key: str, limit: int, step: int) -> bool:
+        taken: bool = await self._redis.ask(
+            lambda _: self._scripts().acquire_sliding_window_entry(key, limit, WINDOW, step)
+        )
+        return taken
+
+    async def _wait(self, key: str, limit: int) -> float:
+        before, slides, now, ends = await self._redis.ask(lambda _: self._scripts().get_sliding_window(key, WINDOW))
         left = slides if before else max(0.0, ends - WINDOW)
         return max(0.0, wait_for(limit, before, left, now))
 
     def _scripts(self) -> Any:
+        """Those of the library `limits`: each is one round trip, and atomic."""
         if self._storage is None:
             from limits.aio.storage import RedisStorage
 

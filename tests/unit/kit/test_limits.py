@@ -13,7 +13,7 @@ from kit.clock import Clock
 from kit.config import Settings
 from kit.errors import ResourceExhausted
 from kit.identity import Principal
-from kit.limits import WINDOW, Limits, Marks, _Here, _network, headers, wait_for
+from kit.limits import WINDOW, Limits, Marks, _Here, _network, _Shared, headers, wait_for
 from kit.redis import Redis
 from kit.sealing import Keys
 from tests.waiting import until
@@ -88,6 +88,28 @@ async def test_a_refusal_says_when_to_come_again(limits: Limits) -> None:
     told = headers(refused.value.params, wait)
     assert told["ratelimit-policy"] == '"writes";q=3;w=60'
     assert told["ratelimit"] == f'"writes";r=0;t={told["retry-after"]}'
+
+
+async def test_who_calls_often_is_counted_in_steps_and_still_no_more_than_may_be(server: Server) -> None:
+    settings = Settings(limits={"writes": 1000}, redis_url=server.url, redis={"timeout": 5})
+    redis, other = Redis.open(settings), Redis.open(settings)
+    keys = Keys.passing()
+    try:
+        await redis.ask(lambda client: client.flushall())
+        before = (await redis.ask(lambda client: client.info("commandstats"))).get("cmdstat_evalsha", {"calls": 0})[
+            "calls"
+        ]
+        both = [Limits(settings.limits, _Shared(one, "test", Time()), Marks(keys)) for one in (redis, other)]
+        refused = 0
+        for _ in range(600):
+            for limits in both:
+                refused += await refusals(limits, 1, WORKER, writes=True)
+        assert 200 <= refused <= 200 + 2 * 10  # at the end each may have some in hand
+        after = (await redis.ask(lambda client: client.info("commandstats")))["cmdstat_evalsha"]["calls"]
+        assert after - before < 1000 / 2 + 2 * 3 * refused
+    finally:
+        await redis.close()
+        await other.close()
 
 
 async def test_the_platform_itself_and_zero_are_no_limit() -> None:
