@@ -140,6 +140,7 @@ class Unit:
         self._cancelled: set[tuple[str, str]] = set()
         self._loaded: dict[tuple[str, UUID], Any] = {}
         self._sealed: dict[bytes, tuple[str, UUID, str]] = {}
+        self._afterwards: list[Callable[[], None]] = []
 
     @property
     def today(self) -> date:
@@ -304,6 +305,10 @@ class Unit:
         self._scheduled.pop((kind, str(key)), None)
         self._cancelled.add((kind, str(key)))
 
+    def afterwards(self, call: Callable[[], None]) -> None:
+        """Called once the unit has committed, in this process alone: to wake somebody, never to do what must be done."""
+        self._afterwards.append(call)
+
     def note(self, purpose: str) -> None:
         """The reason that the audit records with every change of this unit."""
         self.purpose = purpose
@@ -399,6 +404,8 @@ class Unit:
             await self._pool.release(connection)
         if self._events:
             self.runtime.relay_wanted.set()
+        for call in self._afterwards:
+            call()
         soon = self.now + timedelta(seconds=self.runtime.settings.timers.poll_seconds)
         if any(due <= soon for due in self._scheduled.values()):  # the loop looks for the others in time by itself
             self.runtime.timers_wanted.set()
@@ -465,7 +472,9 @@ async def run(
             if (
                 unit.connected
             ):  # not a lost connection, which has the same class, but a statement and arguments that do not fit
-                raise RuntimeError(str(error)) from error
+                # Its text may quote an argument, which may be a person's, unless it is of the class itself.
+                said = str(error) if type(error) is asyncpg.InterfaceError else "an argument of the wrong type"
+                raise RuntimeError(said) from error
             raise
         finally:
             await unit.release()
