@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
@@ -47,7 +48,8 @@ _PROPERTIES = {
     "process.roles": "broker,controller",
     "node.id": "1",
     "controller.listener.names": "CONTROLLER",
-    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,"
+    + ",".join(f"{name}:{name}" for name in ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")),
     "auto.create.topics.enable": "false",
     "default.replication.factor": "1",
     "min.insync.replicas": "1",
@@ -67,15 +69,22 @@ _PROPERTIES = {
     "log.cleaner.threads": "1",
 }
 
+#: A thread that lives as long as we do.
+_LAUNCHER = ThreadPoolExecutor(1, thread_name_prefix="kafka")
+
 
 class Kafka:
-    """`folder`: where the data are and stay; a temporary one that goes with `close()` if None. `settings`: of the broker, over ours.
+    """`folder`: where the data are and stay; a temporary one that goes with `close()` if None. `settings`: of the broker, over ours. `security`: the
+    protocol that clients speak; what it needs stands in `settings`.
 
     `address` is what clients take for the bootstrap servers. `start()` raises `StartupError` when there is no Java, or no jars and no way to get
-    them. On Linux the broker also ends with the thread that started it, however that ends: nothing is left behind by a killed test.
+    them. On Linux the broker also ends with this process, however that ends: nothing is left behind by a killed test.
     """
 
-    def __init__(self, folder: Path | None = None, settings: Mapping[str, str] | None = None):
+    def __init__(
+        self, folder: Path | None = None, settings: Mapping[str, str] | None = None, *, security: str = "PLAINTEXT"
+    ):
+        self._security = security
         self._own = folder is None
         self.folder = folder.absolute() if folder else Path(tempfile.mkdtemp(prefix="hetao-kafka-"))
         self._settings = dict(settings or {})
@@ -180,8 +189,9 @@ class Kafka:
     def _write_properties(self, broker: int, controller: int) -> Path:
         properties = {
             **_PROPERTIES,
-            "listeners": f"PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}",
-            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{broker}",
+            "listeners": f"{self._security}://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}",
+            "advertised.listeners": f"{self._security}://127.0.0.1:{broker}",
+            "security.inter.broker.protocol": self._security,
             "controller.quorum.voters": f"1@127.0.0.1:{controller}",
             "log.dirs": str(self.folder / "data"),
             **self._settings,
@@ -318,18 +328,19 @@ def _command(main: str, *extra: str) -> list[str]:
 def _launch(properties: Path, log: Path, timeout: float, *extra: str) -> tuple[subprocess.Popen[bytes], bool]:
     """The broker's process, and whether it said in time that it is ready."""
     command = [*_command("kafka.Kafka", *extra), str(properties)]
-    if guard := shutil.which("setpriv"):
+    if guard := shutil.which("setpriv"):  # tied to the thread that starts it
         command = [guard, "--pdeathsig", "KILL", *command]
     with log.open("ab") as file:
         begin = file.tell()
-        process = subprocess.Popen(
+        process = _LAUNCHER.submit(
+            subprocess.Popen[bytes],
             command,
             cwd=properties.parent,
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C on the terminal is for us: we end it in our own time
-        )
+        ).result()
     deadline = time.monotonic() + timeout
     try:
         while time.monotonic() < deadline and process.poll() is None:
