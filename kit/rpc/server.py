@@ -5,44 +5,48 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
+from urllib.parse import unquote
 
 import grpc
 from grpc_health.v1 import _async as health_aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from kit.rpc.pipeline import LARGEST_REQUEST, Dispatcher
+from kit.config import Grpc
+from kit.rpc.pipeline import Dispatcher
 from kit.rpc.status import Failed
+from kit.rpc.tls import Certificates
+from kit.rpc.wire import server_options
 
 log = logging.getLogger(__name__)
-
-#: What the transport reads at all. The pipeline refuses less than that, and says why.
-LARGEST_MESSAGE = 4 * LARGEST_REQUEST
 
 
 class Server:
     """Serves dispatchers by gRPC. `route(path, payload)` chooses the one that answers a path, or None."""
 
-    def __init__(self, route: Callable[[str, bytes], Dispatcher | None], services: Sequence[str], address: str):
-        self._server = grpc.aio.server(
-            options=[
-                ("grpc.so_reuseport", 0),  # a second process on the port must fail, not share it
-                ("grpc.max_receive_message_length", LARGEST_MESSAGE),
-                ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-                ("grpc.keepalive_permit_without_calls", 1),
-            ]
-        )
+    def __init__(
+        self,
+        route: Callable[[str, bytes], Dispatcher | None],
+        services: Sequence[str],
+        settings: Grpc,
+        certificates: Certificates | None = None,
+    ):
+        self._server = grpc.aio.server(options=server_options(settings))
+        self._certificates = certificates
         self._health = health_aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection([*services, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server)
         self._server.add_generic_rpc_handlers((_Handlers(route),))
         self._services = services
-        self.address = address
+        self.address = f"{settings.host}:{settings.port}"
 
     async def start(self) -> None:
-        """Raises OSError where the address is taken."""
+        """Raises OSError where the address is taken, StartupError where it has no certificate to show."""
         try:
-            port = self._server.add_insecure_port(self.address)
+            if self._certificates:
+                port = self._server.add_secure_port(self.address, self._certificates.server())
+            else:
+                port = self._server.add_insecure_port(self.address)
         except RuntimeError as error:
             raise OSError(f"cannot listen on {self.address}") from error
         host, _, _ = self.address.rpartition(":")
@@ -76,12 +80,20 @@ class _Handlers(grpc.GenericRpcHandler):  # type: ignore[type-arg]
             dispatcher = self._route(path, payload)
             assert dispatcher is not None
             try:
-                return await dispatcher.call(path, payload, metadata, context.time_remaining())
+                return await dispatcher.call(
+                    path, payload, metadata, context.time_remaining(), _address(context.peer())
+                )
             except Failed as failure:
                 await context.abort(failure.code, failure.status.message, failure.trailing())
                 raise
 
         return answer
+
+
+def _address(peer: str) -> str:
+    """ "ipv4:127.0.0.1:41234" → "127.0.0.1", "ipv6:%5B::1%5D:41234" → "::1"."""
+    kind, _, rest = unquote(peer).partition(":")
+    return rest.rpartition(":")[0].strip("[]") if kind in ("ipv4", "ipv6") else peer
 
 
 def _text(metadata: Any) -> dict[str, str]:

@@ -8,13 +8,16 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import click
-import grpc
+from grpc import StatusCode
+from grpc.aio import AioRpcError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from hetao.operations.v1 import operations_pb2 as pb
 from hetao.operations.v1 import operations_pb2_grpc
 from kit.config import TOKEN_VARIABLE, Settings, load
 from kit.errors import StartupError
+from kit.rpc.client import ServiceChannel
+from kit.rpc.tls import Certificates
 from services.cli import err, out, table
 from services.cli.settings import demo_token
 
@@ -30,17 +33,23 @@ def running(work: Callable[[Call], Coroutine[Any, Any, None]]) -> None:
     metadata = [("authorization", f"Bearer {_token(settings)}")]
 
     async def main() -> None:
-        channels: dict[str, grpc.aio.Channel] = {}
+        certificates = Certificates.of(settings.grpc.tls)
+        channels: dict[str, Any] = {}
 
         async def call(method: str, request: Any) -> Any:
-            address = _address(settings, request.service)
-            channel = channels.setdefault(address, grpc.aio.insecure_channel(address))
-            rpc = getattr(operations_pb2_grpc.OperationsServiceStub(channel), method)
+            service = request.service
+            address = _address(settings, service)
+            if service not in channels:
+                channels[service] = ServiceChannel(settings.grpc, service, address, certificates)
+            rpc = getattr(operations_pb2_grpc.OperationsServiceStub(channels[service]), method)
             try:
                 return await rpc(request, metadata=metadata, timeout=settings.grpc.timeout)
-            except grpc.aio.AioRpcError as error:
-                if error.code() is grpc.StatusCode.UNAVAILABLE:
-                    raise StartupError(f"平台未在 {address} 运行", f"no platform runs at {address}") from None
+            except AioRpcError as error:
+                if error.code() is StatusCode.UNAVAILABLE:
+                    said = f" ({error.details()})" if certificates else ""
+                    raise StartupError(
+                        f"平台未在 {address} 运行{said}", f"no platform runs at {address}{said}"
+                    ) from None
                 said = f"{error.code().name}: {error.details()}"
                 raise StartupError(f"平台拒绝：{said}", f"the platform refused: {said}") from None
 
@@ -48,7 +57,7 @@ def running(work: Callable[[Call], Coroutine[Any, Any, None]]) -> None:
             await work(call)
         finally:
             for channel in channels.values():
-                await channel.close(None)
+                await channel.close()
 
     asyncio.run(main())
 

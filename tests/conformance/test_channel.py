@@ -1,10 +1,11 @@
-"""What every channel to a service must do: the same tests for a call in the process and for one over a socket."""
+"""What every channel to a service must do: the same tests for a call in the process, for one over a socket, and with TLS."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -17,17 +18,20 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from kit import errors
 from kit.clock import VirtualClock
-from kit.config import Settings
+from kit.config import Grpc, Settings
 from kit.database import Database
 from kit.errors import DomainError, InvalidArgument, Violation
 from kit.identity import Principal
 from kit.module import Module, Parts, Runtime
 from kit.platform import Platform
+from kit.rpc.client import ServiceChannel
 from kit.rpc.pipeline import LARGEST_REQUEST
 from kit.rpc.server import Server
 from kit.rpc.status import DETAILS, Failed
+from kit.rpc.tls import Certificates
 from kit.unit import Unit
 from tests import shelf
+from tests.certificates import Authority
 from tests.unit.kit.conftest import Everybody
 from tests.waiting import running, until
 from tests.world import MORNING, refused
@@ -58,7 +62,7 @@ class Obliging(shelf.ShelfApi):
         return answer
 
 
-over_a_socket = pytest.mark.parametrize("end", ["socket"], indirect=True)
+over_a_socket = pytest.mark.parametrize("end", ["socket", "tls"], indirect=True)
 
 
 @dataclass
@@ -83,9 +87,14 @@ class End:
         return [row["title"] for row in await pool.fetch("select title from thing order by id")]
 
 
-@pytest.fixture(params=["process", "socket"])
-async def end(request: pytest.FixtureRequest, database: Database, settings: Settings) -> AsyncIterator[End]:
+@pytest.fixture(params=["process", "socket", "tls"])
+async def end(
+    request: pytest.FixtureRequest, database: Database, settings: Settings, tmp_path: Path
+) -> AsyncIterator[End]:
     api = Obliging()
+    if request.param == "tls":
+        secured = settings.grpc.model_copy(update={"tls": Authority(tmp_path).tls("shelf")})
+        settings = settings.model_copy(update={"grpc": secured})
 
     def build(runtime: Runtime) -> Parts:
         return replace(shelf.build(runtime), rpc={shelf.pb.DESCRIPTOR.services_by_name["ShelfService"]: api})
@@ -99,8 +108,16 @@ async def end(request: pytest.FixtureRequest, database: Database, settings: Sett
             yield End(platform, platform.channel("shelf"), api)
             return
         assert platform.server
-        async with grpc.aio.insecure_channel(platform.server.address) as channel:
-            yield End(platform, channel, api)
+        channel = over_the_wire(platform)
+        yield End(platform, channel, api)
+        await channel.close()
+
+
+def over_the_wire(platform: Platform) -> ServiceChannel:
+    """The shelf as another process reaches it."""
+    assert platform.server
+    settings = platform.settings.grpc
+    return ServiceChannel(settings, "shelf", platform.server.address, Certificates.of(settings.tls))
 
 
 async def test_an_answer_comes_back_whole(end: End) -> None:
@@ -312,11 +329,13 @@ async def test_a_field_that_is_not_known_here_is_passed_over(end: End) -> None:
 
 async def test_a_repeat_over_any_channel_has_the_first_answer(end: End) -> None:
     first = await end.put(fields={"request_id": "r1"})
-    assert end.platform.server
-    async with grpc.aio.insecure_channel(end.platform.server.address) as channel:
+    other = over_the_wire(end.platform)
+    try:
         request = shelf.pb.PutThingRequest(division="150802", title="自行车", request_id="r1")
-        assert await shelf.rpc.ShelfServiceStub(channel).PutThing(request, metadata=ME) == first
+        assert await shelf.rpc.ShelfServiceStub(other).PutThing(request, metadata=ME) == first
         assert await shelf.rpc.ShelfServiceStub(end.platform.channel("shelf")).PutThing(request, metadata=ME) == first
+    finally:
+        await other.close()
     assert len(await end.titles()) == 1
 
 
@@ -329,13 +348,13 @@ async def test_a_stop_lets_calls_under_way_finish_and_takes_no_new_ones(end: End
     async with running(end.platform.server.stop(10.0)) as (stopping,):
 
         async def turned_away() -> bool:
-            async with grpc.aio.insecure_channel(end.platform.server.address) as late:  # type: ignore[union-attr]
-                try:
-                    await shelf.rpc.ShelfServiceStub(late).LookUp(
-                        shelf.pb.LookUpRequest(id=shelf.uuid7().hex), timeout=1.0
-                    )
-                except grpc.aio.AioRpcError as error:
-                    return error.code() == grpc.StatusCode.UNAVAILABLE
+            late = over_the_wire(end.platform)
+            try:
+                await shelf.rpc.ShelfServiceStub(late).LookUp(shelf.pb.LookUpRequest(id=shelf.uuid7().hex), timeout=1.0)
+            except grpc.aio.AioRpcError as error:
+                return error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+            finally:
+                await late.close()
             return False
 
         await until(turned_away, "new calls are turned away")
@@ -362,7 +381,11 @@ async def test_a_stop_does_not_wait_for_ever(end: End) -> None:
 @over_a_socket
 async def test_reflection_and_health(end: End) -> None:
     assert end.platform.server
-    async with grpc.aio.insecure_channel(end.platform.server.address) as channel:
+    address, certificates = end.platform.server.address, Certificates.of(end.platform.settings.grpc.tls)
+    bare = (
+        grpc.aio.secure_channel(address, certificates.client()) if certificates else grpc.aio.insecure_channel(address)
+    )
+    async with bare as channel:
         health = health_pb2_grpc.HealthStub(channel)
         for name in ("", "hetao.shelf.v1.ShelfService"):
             answer = await health.Check(health_pb2.HealthCheckRequest(service=name))
@@ -391,7 +414,8 @@ async def test_reflection_and_health(end: End) -> None:
 @over_a_socket
 async def test_a_taken_port_is_one_clear_error(end: End) -> None:
     assert end.platform.server
-    second = Server(end.platform._route, [], end.platform.server.address)
+    host, _, port = end.platform.server.address.rpartition(":")
+    second = Server(end.platform._route, [], Grpc(host=host, port=int(port)))
     with pytest.raises(OSError, match="cannot listen on 127.0.0.1"):
         await second.start()
     await second.stop(0.1)
