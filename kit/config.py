@@ -13,6 +13,7 @@ import re
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any, Final, Literal, Self
@@ -146,6 +147,11 @@ class Http(Section):
     port: int = doc("REST 端口，0 为任选", "port of REST, 0 for any free one", 8080, ge=0, le=65535)
     public_url: str | None = doc(
         "对外的网址，缺省由地址和端口得出", "address as seen from outside; made of host and port if unset", None
+    )
+    proxies: list[IPv4Network | IPv6Network] = doc(
+        "前置代理所在网段，JSON 数组；来自这些地址的请求以 X-Forwarded-For 为来源地址",
+        "networks of the proxies in front, a JSON array: of requests from there X-Forwarded-For says whose they are",
+        lambda: [IPv4Network("127.0.0.0/8")],
     )
     cors_origins: list[str] = doc("允许跨域的来源，JSON 数组", "origins allowed by CORS, a JSON array", list)
     body_limit: int = doc("请求体上限（字节）", "largest body of a request, bytes", 1024 * 1024, ge=1024)
@@ -349,6 +355,12 @@ class Identity(Mapped):
         60.0,
         gt=0,
     )
+
+    @property
+    def longest_session(self) -> timedelta:
+        """After which every token that is out now has expired."""
+        minutes = self.longest_token_minutes if self.issuer else max(self.longest_token_minutes, self.token_minutes)
+        return timedelta(minutes=minutes + 1, seconds=2 * self.clock_skew_seconds)
 
 
 class Keys(Section):

@@ -39,6 +39,7 @@ def build(runtime: Runtime) -> Parts:
             log_config=None,
             access_log=False,
             server_header=False,
+            forwarded_allow_ips=[str(network) for network in http.proxies],
             timeout_graceful_shutdown=DRAIN,
             timeout_keep_alive=75,
             ws="none",
