@@ -21,7 +21,7 @@ from kit.log import Log, Record, Subscription, lag
 from kit.platform import Platform, Service
 from kit.relay import Relay
 from tests import shelf
-from tests.conformance.conftest import LEASE, LogUnderTest, drained
+from tests.conformance.conftest import LogUnderTest, drained
 from tests.conformance.test_log import firsts
 from tests.unit.kit.conftest import Everybody, ShelfWorld
 from tests.waiting import running, until
@@ -29,9 +29,12 @@ from tests.world import MORNING
 
 TOPIC = topic_of("shelf")
 
+#: Seconds that a relay's lease lasts.
+LEASE = 1.0
+
 
 @pytest.fixture
-async def shelf_world(logs: LogUnderTest, database: Database, settings: Settings) -> AsyncIterator[ShelfWorld]:
+async def shelf_world(database: Database, settings: Settings) -> AsyncIterator[ShelfWorld]:
     """A shelf whose events nobody takes to the log by itself; leases are as short as the log's."""
     quick = settings.model_copy(update={"log": settings.log.model_copy(update={"lease_seconds": LEASE, "attempts": 2})})
     clock = VirtualClock(MORNING)

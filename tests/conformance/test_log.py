@@ -9,20 +9,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from kit.log import Batch, Record, lag
-from tests.conformance.conftest import (
-    LEASE,
-    NOON,
-    PARTITIONS,
-    LogUnderTest,
-    Reader,
-    drained,
-    long_ago,
-    readers,
-    record,
-)
+from tests.conformance.conftest import PARTITIONS, TOPIC, LogUnderTest, Reader, drained, readers, record
 from tests.waiting import until
-
-TOPIC = "hetao.test.v1"
 
 #: Enough keys to reach every partition.
 KEYS = [f"key-{n}" for n in range(8 * PARTITIONS)]
@@ -182,6 +170,7 @@ async def test_a_topic_may_come_later_than_its_readers(logs: LogUnderTest) -> No
     async with readers(reader):
         await log.append(TOPIC, [record("k", "a")])
         await until(lambda: reader.texts == ["a"], "the first topic was read")
+        await logs.make("hetao.later.v1")
         await log.append("hetao.later.v1", [record("k", "b")])
         await until(lambda: reader.texts == ["a", "b"], "the second topic was read")
     assert [batch.topic for batch in reader.batches] == [TOPIC, "hetao.later.v1"]
@@ -271,7 +260,7 @@ async def test_the_partitions_of_a_dead_member_move_after_its_lease(logs: LogUnd
         await logs.kill(dead.log)
         began = asyncio.get_running_loop().time()
         after = await crowd.settle()  # whose first round waits for the dead one's partitions
-        assert asyncio.get_running_loop().time() - began > LEASE / 3
+        assert asyncio.get_running_loop().time() - began > logs.lease / 3
         assert set().union(*after.values()) >= shares["c"]
 
 
@@ -301,7 +290,7 @@ async def test_a_member_keeps_its_partitions_while_it_works(logs: LogUnderTest) 
     worker = Reader(await logs.client(), [TOPIC])
 
     async def work(batch: Batch) -> None:
-        await asyncio.sleep(LEASE / 3)
+        await asyncio.sleep(logs.lease / 3)
 
     worker._slow = work
     writer = await logs.client()
@@ -344,16 +333,13 @@ async def test_lag_is_what_a_group_has_not_committed(logs: LogUnderTest) -> None
 
 async def test_a_group_whose_position_was_trimmed_away_goes_on_from_the_oldest(logs: LogUnderTest) -> None:
     log = await logs.client()
-    await log.append(TOPIC, [record("k", str(n), at=long_ago(60)) for n in range(120)])
+    await log.append(TOPIC, [record("k", str(n)) for n in range(120)])
+    old = await log.ends([TOPIC])
     reader = Reader(log, [TOPIC], "ahead")
     async with readers(reader):
         await until(lambda: len(reader.records) == 120, "everything was read")
-    await log.append(TOPIC, [record("k", str(n), at=NOON) for n in range(120, 130)])
-    gone = 0
-    while part := await log.trim(long_ago(30), 50):
-        assert part <= 50
-        gone += part
-    assert gone == 120
+    await log.append(TOPIC, [record("k", str(n)) for n in range(120, 130)])
+    await logs.expire(old)
     for group in ("ahead", "new"):
         assert await lag(log, group, [TOPIC]) == 10, group
         reader = Reader(log, [TOPIC], group)
@@ -366,11 +352,31 @@ async def test_a_group_whose_position_was_trimmed_away_goes_on_from_the_oldest(l
 async def test_a_group_has_no_lag_where_nothing_is_left(logs: LogUnderTest) -> None:
     """A service that is new after two quiet months: what it can't read any more is not waited for."""
     log = await logs.client()
-    await log.append(TOPIC, [record("k", at=long_ago(60)) for _ in range(20)])
-    await log.trim(long_ago(30), 1000)
+    await log.append(TOPIC, [record("k") for _ in range(20)])
+    await logs.expire(await log.ends([TOPIC]))
     assert await lag(log, "new", [TOPIC]) == 0
     await log.append(TOPIC, [record("k", "fresh")])
     assert await lag(log, "new", [TOPIC]) == 1
     reader = Reader(log, [TOPIC], "new")
     async with readers(reader):
         await until(lambda: reader.texts == ["fresh"], "the new one was read")
+
+
+async def test_a_group_that_lost_its_positions_reads_all_that_is_left(logs: LogUnderTest) -> None:
+    """It was idle for longer than positions are kept. What it reads again its inbox knows."""
+    log = await logs.client()
+    await log.append(TOPIC, [record("k", str(n)) for n in range(60)])
+    reader = Reader(log, [TOPIC])
+    async with readers(reader):
+        await until(lambda: len(reader.records) == 60, "everything was read")
+    await logs.forget("group")
+    assert await lag(log, "group", [TOPIC]) == 60
+    reader = Reader(log, [TOPIC])
+    async with readers(reader):
+        await until(lambda: len(reader.records) >= 60, "everything was read again")
+    assert reader.texts == [str(n) for n in range(60)]
+
+
+async def test_the_log_says_whether_it_is_there(logs: LogUnderTest) -> None:
+    log = await logs.client()
+    await log.look([TOPIC])
