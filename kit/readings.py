@@ -84,8 +84,12 @@ class Readings:
                     log.warning("the metrics of %s wait: %s", self._runtime.name, type(error).__name__)
                 await asyncio.sleep(self._every * random.uniform(0.9, 1.1))  # so that services do not ask all at once
         finally:
-            for gauge in (LEADER, *self._read):
-                gauge.forget(self)
+            self.forget()
+
+    def forget(self) -> None:
+        """Shows nothing any more."""
+        for gauge in (LEADER, *self._read):
+            gauge.forget(self)
 
     async def look(self) -> None:
         """Reads everything once. The log comes last: where it is away, the rest is known."""

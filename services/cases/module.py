@@ -17,7 +17,7 @@ from services.cases.api.centres import CentreApi
 from services.cases.api.progress import ProgressApi
 from services.cases.api.statistics import StatisticsApi
 from services.cases.api.tasks import TaskApi
-from services.cases.service import Cases
+from services.cases.service import Cases, signals
 from services.cases.service.progress import GUARD_DAYS
 from services.cases.service.telling import case_changed
 from services.cases.store import cases as store
@@ -53,6 +53,7 @@ def build(runtime: Runtime) -> Parts:
         timers=jobs.timers(service),
         reference=load_reference,
         snapshots=snapshots,
+        readings=signals.readings,
     )
 
 

@@ -11,7 +11,7 @@ from uuid import UUID
 from kit.unit import Unit
 from services.cases import model
 from services.cases.model import CaseFile, Task
-from services.cases.service import telling
+from services.cases.service import signals, telling
 from services.cases.service.chain import Chain
 from services.cases.service.limits import CASE_CLOCK, TASK_CLOCK
 from services.cases.service.steps import day, step
@@ -39,6 +39,8 @@ class Clocks:
             what, template = "acceptance " + what, "cases.acceptance_overdue" if late else "cases.acceptance_reminder"
         else:
             template = "cases.case_overdue" if late else "cases.case_reminder"
+        if late:
+            signals.breached(unit, signals.HANDLING if case.accepted_at else signals.ACCEPTANCE)
         to = [(case.centre, "director" if late else "dispatcher")]
         unit.emit(telling.notice(template, told, case.id, case.round, to, urgent=late, **facts))
         self._next(unit, told)
@@ -63,6 +65,8 @@ class Clocks:
             model.SUPERIOR: ("cases.task_overdue", (task.department, "head")),
             model.DIRECTOR: ("cases.task_supervision", (case.centre, "director")),
         }[told.told]
+        if told.told == model.SUPERIOR:
+            signals.breached(unit, signals.TASK)
         facts = {"department": task.department_name, "due": day(task.due_at)}
         urgent = told.told > model.REMINDED
         unit.emit(telling.notice(template, case, task.id, task.round, [to], urgent=urgent, due=facts["due"]))

@@ -381,3 +381,18 @@ async def folder_by_code(unit: Unit, code: str) -> Folder | None:
 async def cases_after(unit: Unit, after: UUID, limit: int) -> list[CaseFile]:
     """For snapshots: every case once, by id."""
     return await CASES.list(unit, "id > $1 order by id limit $2", after, limit)
+
+
+OVERDUE = """
+select
+    (select count(*) from case_file where told >= 2 and state = 'registered'),
+    (select count(*) from case_file where told >= 2 and state in ('accepted', 'handling', 'result_submitted', 'centre_review')),
+    (select count(*) from task where told >= 2 and state in ('dispatched', 'signed_in', 'handling', 'rework'))
+"""
+
+
+async def overdue(unit: Unit) -> tuple[int, int, int]:
+    """How many cases wait for acceptance, cases for their conclusion, and tasks for a result, beyond their limit."""
+    row = await unit.fetchrow(OVERDUE)
+    assert row is not None
+    return row[0], row[1], row[2]
