@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -21,8 +22,10 @@ from kit.rpc.client import ServiceChannel, may_repeat, target_of
 from kit.rpc.methods import Repeat, repeat
 from kit.rpc.server import Server
 from kit.rpc.status import Failed
+from kit.unit import Unit
 from services.gateway import contracts
 from tests import shelf
+from tests.unit.kit.conftest import ShelfWorld
 from tests.waiting import running, until
 
 SHELF = "/hetao.shelf.v1.ShelfService/"
@@ -124,6 +127,30 @@ async def test_a_call_without_a_deadline_is_given_one() -> None:
         await stub.PutThing(WRITE[1])
         await stub.PutThing(WRITE[1], timeout=60.0)
     assert [round(timeout) for timeout in other.timeouts] == [12, 12, 60]
+
+
+async def test_a_handler_passes_on_less_than_is_left_to_it(shelf_world: ShelfWorld) -> None:
+    """So it hears of a call that takes too long while it still has time to say so."""
+    other, heard = Other(fails=1, after=60.0), list[grpc.StatusCode]()
+    dispatcher = shelf_world.platform.services["shelf"].dispatcher
+    path = SHELF + "LookUp"
+    async with serving(other) as server, calling(server.address) as stub:
+
+        async def look_up(request: Any, unit: Unit) -> Any:
+            try:
+                await unit.call(stub.PutThing, WRITE[1])
+            except grpc.aio.AioRpcError as error:
+                heard.append(error.code())
+            return shelf.pb.LookUpResponse(there=(unit.remaining() or 0.0) > 0.0)
+
+        asked = dispatcher.methods[path]
+        dispatcher.methods = {**dispatcher.methods, path: replace(asked, handler=look_up)}
+        answer = await dispatcher.call(path, ASK[1].SerializeToString(), {}, 2.0)
+        assert shelf.pb.LookUpResponse.FromString(answer).there
+        assert heard == [grpc.StatusCode.DEADLINE_EXCEEDED]
+        assert 0 < other.timeouts[0] < 1.95
+        await dispatcher.call(path, ASK[1].SerializeToString(), {}, 20.0)
+        assert 2 < other.timeouts[1] < 19.95
 
 
 def test_what_the_contracts_say_of_repeats() -> None:
