@@ -21,7 +21,7 @@ from kit import metrics, telemetry
 from kit.database import shadow_of
 from kit.errors import DomainError
 from kit.events import Envelope, Handler, topic_of
-from kit.log import Batch, Log, LogAway, Record, Subscription
+from kit.log import Batch, Log, LogAway, Place, Record, Subscription
 from kit.module import Runtime
 from kit.quiet import Complaint
 from kit.unit import DATABASE_AWAY, PASSING, Unit, run
@@ -66,6 +66,8 @@ class Consumer:
         self.by_name = {handler.name: handler for handler in handlers}
         self._attempts = runtime.settings.log.attempts
         self._subscription: Subscription | None = None
+        #: Stretches of the log to pass over, by partition. A restore makes them, and nobody runs meanwhile: they are read once.
+        self._fences: dict[Place, list[tuple[int, int]]] | None = None
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -86,13 +88,25 @@ class Consumer:
         """Takes what the log has next into effect. Returns the number of events."""
         subscription, taken = self._subscribed(), 0
         for batches in _together(await subscription.fetch(wait=wait)):
-            records = [record for batch in batches for record in batch.records]
+            records = [record for batch in batches for record in await self._unfenced(batch)]
             for batch in batches:
                 CONSUMED.add(len(batch.records), self._labels(batch.topic))
             await self._take(records)
             await subscription.commit(*batches)
             taken += len(records)
         return taken
+
+    async def _unfenced(self, batch: Batch) -> Sequence[Record]:
+        """Without the events of writes that a restore has undone."""
+        if self._fences is None:
+            rows = await self._runtime.background_pool.fetch("select topic, partition, first, past from fence")
+            self._fences = {}
+            for row in rows:
+                self._fences.setdefault((row["topic"], row["partition"]), []).append((row["first"], row["past"]))
+        fences = self._fences.get((batch.topic, batch.partition))
+        if fences is None:
+            return batch.records
+        return [one for one in batch.records if not any(first <= one.offset < past for first, past in fences)]
 
     async def close(self) -> None:
         """Gives the partitions to others at once; without it they wait for the end of a lease."""

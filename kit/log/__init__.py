@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -28,10 +28,11 @@ class LogAway(Unavailable):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """An event as bytes, with its envelope."""
+    """An event as bytes, with its envelope. `offset`: where it stands in its partition, once it has been read from there."""
 
     envelope: Envelope
     value: bytes
+    offset: int = field(default=-1, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,14 @@ class Log(Protocol):
 
     async def positions(self, group: str, topics: Sequence[str]) -> Mapping[Place, int]:
         """The offset from which the group goes on: behind what it has committed, but never before the oldest record that is left."""
+        ...
+
+    async def seek(self, group: str, positions: Mapping[Place, int]) -> None:
+        """Sets where a group goes on, forwards or back. Nobody of the group may be at work."""
+        ...
+
+    def scan(self, stretches: Mapping[Place, tuple[int, int]]) -> AsyncIterator[Batch]:
+        """What stands in each stretch, from its first offset to the one behind its last, as far as it is still there. No group is moved."""
         ...
 
     async def trim(self, before: datetime, limit: int) -> int:

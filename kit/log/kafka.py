@@ -19,8 +19,9 @@ Topics are never made by writing or reading; see `kit.log.topics`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -179,6 +180,22 @@ class KafkaLog:
         found = await self.desk.partitions()
         names = [self.prefix + topic for topic in topics]
         return [(name, partition) for name in names for partition in found.get(name, ())]
+
+    async def seek(self, group: str, positions: Mapping[Place, int]) -> None:
+        await self.desk.seek(
+            self.prefix + group, {(self.prefix + topic, number): at for (topic, number), at in positions.items()}
+        )
+
+    async def scan(self, stretches: Mapping[Place, tuple[int, int]]) -> AsyncIterator[Batch]:
+        wanted = {(self.prefix + topic, number): stretch for (topic, number), stretch in stretches.items()}
+        async for tp, raw in self.desk.scan(wanted):
+            records = []
+            for one in raw:
+                with contextlib.suppress(Foreign):
+                    envelope = envelope_of(one.headers, one.key)
+                    if one.value is not None:
+                        records.append(Record(envelope, one.value, one.offset))
+            yield Batch(tp.topic.removeprefix(self.prefix), tp.partition, records, raw[-1].offset + 1)
 
     def _plain(self, offsets: Mapping[Place, int]) -> dict[Place, int]:
         return {(topic.removeprefix(self.prefix), partition): offset for (topic, partition), offset in offsets.items()}
@@ -387,7 +404,7 @@ class KafkaSubscription:
                 envelope = envelope_of(one.headers, one.key)
                 if one.value is None:
                     raise Foreign("no value")
-                yield Record(envelope, one.value)
+                yield Record(envelope, one.value, one.offset)
             except Foreign as error:
                 passed += 1
                 if passed == 1:

@@ -10,14 +10,14 @@ import asyncio
 import contextlib
 import logging
 import ssl
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError, KafkaError
-from aiokafka.structs import TopicPartition
+from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from kit.config import Kafka
 from kit.errors import StartupError
@@ -195,6 +195,49 @@ class Desk:
             return await work(self._admin)
 
         return await self._within(asked)
+
+    async def seek(self, group: str, positions: Mapping[Place, int]) -> None:
+        """Sets the positions of a group in which nobody is at work. Raises `LogAway`, also where somebody is."""
+        wanted = {TopicPartition(*place): offset for place, offset in positions.items()}
+        if not wanted:
+            return
+
+        async def asked() -> None:
+            member = await started(AIOKafkaConsumer(**self._options, group_id=group, enable_auto_commit=False))
+            try:
+                member.assign(list(wanted))
+                await member.commit(wanted)
+            finally:
+                await stop(member)
+
+        await self._within(asked)
+
+    async def scan(
+        self, stretches: Mapping[Place, tuple[int, int]]
+    ) -> AsyncIterator[tuple[TopicPartition, list[ConsumerRecord]]]:
+        """The records of each stretch [first, past) that are still there, partition by partition. Raises `LogAway`."""
+        oldest = await self.beginnings(stretches)
+        newest = await self.ends(stretches)
+        for place, (first, past) in stretches.items():
+            first, past = max(first, oldest.get(place, 0)), min(past, newest.get(place, 0))
+            if first >= past:
+                continue
+            async for raw in self._stretch(TopicPartition(*place), first, past):
+                yield TopicPartition(*place), raw
+
+    async def _stretch(self, tp: TopicPartition, first: int, past: int) -> AsyncIterator[list[ConsumerRecord]]:
+        reader = await self._within(lambda: started(AIOKafkaConsumer(**self._options, enable_auto_commit=False)))
+        try:
+            reader.assign([tp])
+            reader.seek(tp, first)
+            while first < past:
+                found = await self._within(lambda: reader.getmany(tp, timeout_ms=1000, max_records=1000))
+                for raw in found.values():
+                    if kept := [one for one in raw if one.offset < past]:
+                        yield kept
+                first = await reader.position(tp)  # what is left may be no records at all
+        finally:
+            await stop(reader)
 
     async def close(self) -> None:
         clients, self._admin, self._reader = (self._admin, self._reader), None, None

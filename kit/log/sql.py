@@ -7,7 +7,7 @@ outlives its lease without knowing can only repeat effects, which the inbox drop
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -104,6 +104,29 @@ class SqlLog:
     async def positions(self, group: str, topics: Sequence[str]) -> Mapping[Place, int]:
         rows = await self._pool.fetch(POSITIONS, group, list(topics))
         return {(topic, partition): offset for topic, partition, offset in rows}
+
+    async def seek(self, group: str, positions: Mapping[Place, int]) -> None:
+        await self._pool.execute(
+            """
+            insert into position (consumer_group, topic, partition, "offset")
+            select $1, p.topic, p.partition, p."offset" from unnest($2::text[], $3::int[], $4::bigint[]) as p (topic, partition, "offset")
+            on conflict (consumer_group, topic, partition) do update set "offset" = excluded."offset"
+            """,
+            group,
+            [topic for topic, _ in positions],
+            [partition for _, partition in positions],
+            list(positions.values()),
+        )
+
+    async def scan(self, stretches: Mapping[Place, tuple[int, int]]) -> AsyncIterator[Batch]:
+        for (topic, partition), (first, past) in stretches.items():
+            while first < past:
+                rows = await self._pool.fetch(FETCH, [topic], [partition], [first], self.batch)
+                records = [_record(row) for row in rows if row["offset"] < past]
+                if not records:
+                    break
+                first = records[-1].offset + 1
+                yield Batch(topic, partition, records, first)
 
     async def trim(self, before: datetime, limit: int) -> int:
         tag = await self._pool.execute(
@@ -279,4 +302,4 @@ def _record(row: asyncpg.Record) -> Record:
         snapshot=row["snapshot"],
         traceparent=row["traceparent"],
     )
-    return Record(envelope, row["value"])
+    return Record(envelope, row["value"], row["offset"])
