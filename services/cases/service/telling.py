@@ -36,6 +36,7 @@ def case_changed(case: CaseFile, what: str, epoch: int) -> Event:
         community=case.community,
         centre=case.centre,
         restricted=case.restricted,
+        departments=case.departments,
         outcome=number_of(types_pb2.Outcome, case.outcome),
         counts_concluded=case.counts_concluded,
         counts_resolved=case.counts_resolved,

@@ -3,9 +3,11 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from hetao.cases.v1 import types_pb2 as _types_pb2
 import builtins as _builtins
@@ -68,6 +70,7 @@ class CaseChanged(_message.Message):
     COMMUNITY_FIELD_NUMBER: _builtins.int
     CENTRE_FIELD_NUMBER: _builtins.int
     RESTRICTED_FIELD_NUMBER: _builtins.int
+    DEPARTMENTS_FIELD_NUMBER: _builtins.int
     OUTCOME_FIELD_NUMBER: _builtins.int
     COUNTS_CONCLUDED_FIELD_NUMBER: _builtins.int
     COUNTS_RESOLVED_FIELD_NUMBER: _builtins.int
@@ -103,7 +106,7 @@ class CaseChanged(_message.Message):
     township: _builtins.str
     community: _builtins.str
     centre: _builtins.str
-    """Department code of the responsible centre."""
+    """Department id of the responsible centre."""
     restricted: _builtins.bool
     """Participants alone may open it; readers show code, stage and counts."""
     outcome: _types_pb2.Outcome.ValueType
@@ -115,6 +118,10 @@ class CaseChanged(_message.Message):
     report_id: _builtins.str
     """The grid report and the hand-over it came from; empty for every other source."""
     handover_id: _builtins.str
+    @_builtins.property
+    def departments(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids of the departments that were given a task."""
+
     @_builtins.property
     def registered_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -161,6 +168,7 @@ class CaseChanged(_message.Message):
         community: _builtins.str = ...,
         centre: _builtins.str = ...,
         restricted: _builtins.bool = ...,
+        departments: _abc.Iterable[_builtins.str] | None = ...,
         outcome: _types_pb2.Outcome.ValueType = ...,
         counts_concluded: _builtins.bool = ...,
         counts_resolved: _builtins.bool = ...,
@@ -178,7 +186,7 @@ class CaseChanged(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["accepted_at", b"accepted_at", "closed_at", b"closed_at", "concluded_at", b"concluded_at", "due_at", b"due_at", "overdue_since", b"overdue_since", "registered_at", b"registered_at", "reopened_at", b"reopened_at", "resolved_at", b"resolved_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_at", b"accepted_at", "case_id", b"case_id", "category", b"category", "centre", b"centre", "closed_at", b"closed_at", "code", b"code", "community", b"community", "concluded_at", b"concluded_at", "counts_concluded", b"counts_concluded", "counts_resolved", b"counts_resolved", "county", b"county", "division", b"division", "due_at", b"due_at", "epoch", b"epoch", "handover_id", b"handover_id", "kind", b"kind", "outcome", b"outcome", "overdue_since", b"overdue_since", "registered_at", b"registered_at", "reopened_at", b"reopened_at", "reopened_count", b"reopened_count", "report_id", b"report_id", "resolved_at", b"resolved_at", "restricted", b"restricted", "source", b"source", "state", b"state", "township", b"township", "version", b"version", "what", b"what"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_at", b"accepted_at", "case_id", b"case_id", "category", b"category", "centre", b"centre", "closed_at", b"closed_at", "code", b"code", "community", b"community", "concluded_at", b"concluded_at", "counts_concluded", b"counts_concluded", "counts_resolved", b"counts_resolved", "county", b"county", "departments", b"departments", "division", b"division", "due_at", b"due_at", "epoch", b"epoch", "handover_id", b"handover_id", "kind", b"kind", "outcome", b"outcome", "overdue_since", b"overdue_since", "registered_at", b"registered_at", "reopened_at", b"reopened_at", "reopened_count", b"reopened_count", "report_id", b"report_id", "resolved_at", b"resolved_at", "restricted", b"restricted", "source", b"source", "state", b"state", "township", b"township", "version", b"version", "what", b"what"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ehetao/options/v1/options.proto\x12\x10hetao.options.v1\x1a google/protobuf/descriptor.proto\"D\n\x06\x41\x63\x63\x65ss\x12\x12\n\npermission\x18\x01 \x01(\t\x12\x0e\n\x06public\x18\x02 \x01(\x08\x12\x16\n\x0eshared_seconds\x18\x03 \x01(\x05:J\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\xb5\x87\x03 \x01(\x0b\x32\x18.hetao.options.v1.Access:+\n\x02zh\x12\x1d.google.protobuf.FieldOptions\x18\xb5\x87\x03 \x01(\t:1\n\x08personal\x12\x1d.google.protobuf.FieldOptions\x18\xb6\x87\x03 \x01(\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ehetao/options/v1/options.proto\x12\x10hetao.options.v1\x1a google/protobuf/descriptor.proto\"D\n\x06\x41\x63\x63\x65ss\x12\x12\n\npermission\x18\x01 \x01(\t\x12\x0e\n\x06public\x18\x02 \x01(\x08\x12\x16\n\x0eshared_seconds\x18\x03 \x01(\x05\"P\n\x04Live\x12\x12\n\npermission\x18\x01 \x01(\t\x12$\n\x02to\x18\x02 \x03(\x0b\x32\x18.hetao.options.v1.Reader\x12\x0e\n\x06unless\x18\x03 \x01(\t\"A\n\x06Reader\x12\x12\n\npermission\x18\x01 \x01(\t\x12\x12\n\ndepartment\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x03 \x01(\t:J\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\xb5\x87\x03 \x01(\x0b\x32\x18.hetao.options.v1.Access:G\n\x04live\x12\x1f.google.protobuf.MessageOptions\x18\xb5\x87\x03 \x01(\x0b\x32\x16.hetao.options.v1.Live:+\n\x02zh\x12\x1d.google.protobuf.FieldOptions\x18\xb5\x87\x03 \x01(\t:1\n\x08personal\x12\x1d.google.protobuf.FieldOptions\x18\xb6\x87\x03 \x01(\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,4 +34,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ACCESS']._serialized_start=86
   _globals['_ACCESS']._serialized_end=154
+  _globals['_LIVE']._serialized_start=156
+  _globals['_LIVE']._serialized_end=236
+  _globals['_READER']._serialized_start=238
+  _globals['_READER']._serialized_end=303
 # @@protoc_insertion_point(module_scope)

@@ -5,9 +5,11 @@ What Hetao says about its own RPCs and fields beyond what protobuf can: who may 
 Chinese, what is personal. Read by the servers, the gateway, the OpenAPI document and the tests.
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import descriptor_pb2 as _descriptor_pb2
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import extension_dict as _extension_dict
 import builtins as _builtins
 import sys
@@ -52,10 +54,76 @@ class Access(_message.Message):
 
 Global___Access: _TypeAlias = Access  # noqa: Y015
 
+@_typing.final
+class Live(_message.Message):
+    """Who is shown an event of this type while it happens (GET /v1/events:stream). A type without it is shown to nobody. Such an event carries no
+    personal data and nothing that the same person could not read by an RPC.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERMISSION_FIELD_NUMBER: _builtins.int
+    TO_FIELD_NUMBER: _builtins.int
+    UNLESS_FIELD_NUMBER: _builtins.int
+    permission: _builtins.str
+    """The permission that one of the reader's roles must give: that of the RPC which reads the same."""
+    unless: _builtins.str
+    """A field that is true where the event is for nobody."""
+    @_builtins.property
+    def to(self) -> _containers.RepeatedCompositeFieldContainer[Global___Reader]:
+        """Whose event it is: one of these must be right."""
+
+    def __init__(
+        self,
+        *,
+        permission: _builtins.str = ...,
+        to: _abc.Iterable[Global___Reader] | None = ...,
+        unless: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["permission", b"permission", "to", b"to", "unless", b"unless"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Live: _TypeAlias = Live  # noqa: Y015
+
+@_typing.final
+class Reader(_message.Message):
+    """Somebody whose event it is. Without an account: in whose divisions it happened, too."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERMISSION_FIELD_NUMBER: _builtins.int
+    DEPARTMENT_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    permission: _builtins.str
+    """Whom one of the roles gives this permission."""
+    department: _builtins.str
+    """Who works in the department, or one of them, that this field names by its id."""
+    account: _builtins.str
+    """Whose account this field names, wherever it happened."""
+    def __init__(
+        self,
+        *,
+        permission: _builtins.str = ...,
+        department: _builtins.str = ...,
+        account: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "department", b"department", "permission", b"permission"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Reader: _TypeAlias = Reader  # noqa: Y015
+
 ACCESS_FIELD_NUMBER: _builtins.int
+LIVE_FIELD_NUMBER: _builtins.int
 ZH_FIELD_NUMBER: _builtins.int
 PERSONAL_FIELD_NUMBER: _builtins.int
 access: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___Access]
+live: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MessageOptions, Global___Live]
 zh: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.str]
 """The field's Chinese name, as people read it in errors, forms and documents."""
 personal: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.bool]
