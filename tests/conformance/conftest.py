@@ -24,17 +24,22 @@ from aiokafka.structs import TopicPartition
 from engines import kafka as kafka_engine
 from engines.kafka import Kafka
 from engines.postgres import Postgres
+from kit.clock import VirtualClock
 from kit.config import Settings, load
 from kit.database import LOG_SCHEMA, Database
 from kit.errors import StartupError
 from kit.events import Envelope
 from kit.ids import uuid7
-from kit.log import Batch, Log, Place, Record, Subscription
+from kit.log import Batch, Log, Place, Record, Subscription, lag
 from kit.log.kafka import KafkaLog
 from kit.log.sql import SqlLog
 from kit.log.topics import apply
 from kit.migrate import migrate
 from kit.module import LOG, Module, Parts
+from kit.platform import Platform, Service
+from tests import shelf
+from tests.unit.kit.conftest import Everybody, ShelfWorld
+from tests.world import MORNING
 
 PARTITIONS = 8
 
@@ -321,3 +326,43 @@ async def readers(*started: Reader) -> AsyncIterator[None]:
     finally:
         for reader in started:
             await reader.stop()
+
+
+# -- a service whose events go through the log -------------------------------------------------------------------------
+
+#: Seconds that a relay's lease lasts.
+RELAY_LEASE = 1.0
+
+
+@pytest.fixture
+async def shelf_world(database: Database, settings: Settings) -> AsyncIterator[ShelfWorld]:
+    """A shelf whose events nobody takes to the log by itself."""
+    log = settings.log.model_copy(update={"lease_seconds": RELAY_LEASE, "attempts": 2, "send_timeout": PATIENCE})
+    quick = settings.model_copy(update={"log": log})
+    clock = VirtualClock(MORNING)
+    async with Platform(
+        quick, [shelf.MODULE], clock=clock, database=database, listen=False, background=False
+    ) as platform:
+        for one in platform.services.values():
+            one.runtime.verifier = Everybody()  # type: ignore[assignment]
+            assert one.relay
+            assert one.consumer
+            await one.relay.release()
+            await one.consumer.close()
+        yield ShelfWorld(platform, clock)
+
+
+def service(world: ShelfWorld) -> Service:
+    return world.platform.services["shelf"]
+
+
+async def count(world: ShelfWorld, table: str) -> int:
+    return len(await world.rows("shelf", f"select from {table}"))
+
+
+async def heard(world: ShelfWorld, wanted: int) -> bool:
+    return await count(world, "heard") >= wanted
+
+
+async def caught_up(log: Log) -> bool:
+    return await lag(log, "shelf", [SHELF_TOPIC]) == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -12,42 +12,15 @@ import pytest
 
 from hetao.operations.v1 import operations_pb2 as ops
 from hetao.operations.v1 import operations_pb2_grpc as ops_rpc
-from kit.clock import VirtualClock
-from kit.config import Settings
 from kit.consumer import Consumer
-from kit.database import Database
-from kit.events import topic_of
-from kit.log import Log, Record, Subscription, lag
-from kit.platform import Platform, Service
+from kit.log import Log, Record, Subscription
 from kit.relay import Relay
 from tests import shelf
-from tests.conformance.conftest import LogUnderTest, drained
+from tests.conformance.conftest import SHELF_TOPIC as TOPIC
+from tests.conformance.conftest import LogUnderTest, caught_up, count, drained, heard, service
 from tests.conformance.test_log import firsts
-from tests.unit.kit.conftest import Everybody, ShelfWorld
+from tests.unit.kit.conftest import ShelfWorld
 from tests.waiting import running, until
-from tests.world import MORNING
-
-TOPIC = topic_of("shelf")
-
-#: Seconds that a relay's lease lasts.
-LEASE = 1.0
-
-
-@pytest.fixture
-async def shelf_world(database: Database, settings: Settings) -> AsyncIterator[ShelfWorld]:
-    """A shelf whose events nobody takes to the log by itself; leases are as short as the log's."""
-    quick = settings.model_copy(update={"log": settings.log.model_copy(update={"lease_seconds": LEASE, "attempts": 2})})
-    clock = VirtualClock(MORNING)
-    async with Platform(
-        quick, [shelf.MODULE], clock=clock, database=database, listen=False, background=False
-    ) as platform:
-        for service in platform.services.values():
-            service.runtime.verifier = Everybody()  # type: ignore[assignment]
-            assert service.relay
-            assert service.consumer
-            await service.relay.release()
-            await service.consumer.close()
-        yield ShelfWorld(platform, clock)
 
 
 class Gate:
@@ -71,14 +44,6 @@ class Gate:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._log, name)
-
-
-def service(world: ShelfWorld) -> Service:
-    return world.platform.services["shelf"]
-
-
-async def count(world: ShelfWorld, table: str) -> int:
-    return len(await world.rows("shelf", f"select from {table}"))
 
 
 async def test_a_relay_that_was_paused_past_its_lease_marks_nothing(
@@ -141,15 +106,11 @@ async def test_a_relay_that_wakes_after_its_successor_repeats_at_most(
     assert await successor.step() == 1
     consumer = Consumer(service(shelf_world).runtime, service(shelf_world).parts.hears, log)
     async with running(consumer.run()):
-        await until(lambda: _heard(shelf_world, 7), "everything is in effect")
+        await until(lambda: heard(shelf_world, 7), "everything is in effect")
     versions = await shelf_world.rows(
         "shelf", "select version from heard where thing_id = $1 order by n", UUID(things[0].id)
     )
     assert [row["version"] for row in versions] == [1, 2, 3]
-
-
-async def _heard(world: ShelfWorld, wanted: int) -> bool:
-    return await count(world, "heard") >= wanted
 
 
 async def test_many_relays_publish_each_event_once_and_in_order(logs: LogUnderTest, shelf_world: ShelfWorld) -> None:
@@ -211,15 +172,11 @@ async def test_effects_happen_once_however_often_events_come(logs: LogUnderTest,
             if nth == 2:
                 found = [one for batch in await drained(log, TOPIC) for one in batch.records]
                 await log.append(TOPIC, found)
-        await until(lambda: _heard(shelf_world, 100), "everything is in effect")
-        await until(lambda: _caught_up(log), "and every position says so")
+        await until(lambda: heard(shelf_world, 100), "everything is in effect")
+        await until(lambda: caught_up(log), "and every position says so")
     rows = await shelf_world.rows("shelf", "select thing_id, version from heard order by n")
     by_thing = {thing.id: [row["version"] for row in rows if str(row["thing_id"]) == thing.id] for thing in things}
     assert by_thing == {thing.id: [1, 2, 3, 4, 5] for thing in things}
-
-
-async def _caught_up(log: Log) -> bool:
-    return await lag(log, "shelf", [TOPIC]) == 0
 
 
 class _Forgetful:
@@ -257,8 +214,8 @@ async def test_a_poisonous_event_parks_its_key_and_the_rest_goes_on(
         await shelf_world.change(sick, title)
         await shelf_world.change(well, title.replace("poison", "healthy"))
     async with running(relay.run(), consumer.run()):
-        await until(lambda: _heard(shelf_world, 5), "the rest is in effect")
-        await until(lambda: _caught_up(log), "and nothing waits")
+        await until(lambda: heard(shelf_world, 5), "the rest is in effect")
+        await until(lambda: caught_up(log), "and nothing waits")
         await shelf_world.change(sick, "last")
         await until(lambda: _parked(shelf_world, 4), "what comes later waits behind it")
         parked = await shelf_world.rows("shelf", "select key, error, attempts from parked order by id")
@@ -273,7 +230,7 @@ async def test_a_poisonous_event_parks_its_key_and_the_rest_goes_on(
         assert answer.redriven == 4
         assert await operations.RedriveDeadLetters(request) == answer, "the same request has the same answer"
         await shelf_world.change(sick, "well again")
-        await until(lambda: _heard(shelf_world, 10), "and what comes later is heard again")
+        await until(lambda: heard(shelf_world, 10), "and what comes later is heard again")
     heard = await shelf_world.rows("shelf", "select title from heard where thing_id = $1 order by n", UUID(sick.id))
     assert [row["title"] for row in heard] == ["a", "cured", "after", "and after that", "last", "well again"]
 
@@ -314,8 +271,8 @@ async def test_whatever_a_handler_raises_is_parked_in_the_end(
     await shelf_world.put("fine")
     async with running(Relay(runtime, log).run(), consumer.run()):
         await until(lambda: _parked(shelf_world, 1), "it was parked")
-        await until(lambda: _heard(shelf_world, 1), "the other was heard")
-        await until(lambda: _caught_up(log), "and nothing waits")
+        await until(lambda: heard(shelf_world, 1), "the other was heard")
+        await until(lambda: caught_up(log), "and nothing waits")
 
 
 async def _raise(error: Exception) -> None:
