@@ -30,25 +30,20 @@ from engines.kafka import Kafka
 from engines.postgres import Postgres
 from engines.process import Program, bare_environment
 from engines.redis import Redis
-from kit.config import CHECKOUT
-from kit.config import Kafka as KafkaSettings
+from kit.config import CHECKOUT, Settings, load
 from kit.errors import StartupError
 from kit.events import topic_of
 from kit.folders import make_data_dir
 from kit.log import lag
 from kit.log.kafka import KafkaLog
-from kit.log.kafka_client import options_of
-from services.registry import MODULES
+from kit.log.topics import apply
+from services.registry import NAMES, module
 
 #: Seconds until every process must be ready, the first time with a new database and all its data.
 PATIENCE = 120.0
 
 #: The services, in the order of their gRPC ports: other systems come to `cases` first.
-SERVICES = sorted(
-    (module.name for module in MODULES if module.name != "gateway"), key=lambda name: (name != "cases", name)
-)
-
-HEARS = {module.name: module.hears for module in MODULES}
+SERVICES = sorted((name for name in NAMES if name != "gateway"), key=lambda name: (name != "cases", name))
 
 Progress = Callable[[str, str], None]
 
@@ -155,7 +150,16 @@ class Split:
             if not part.program.alive:
                 part.program.environment = self.environment(part)
                 part.program.begin()
-        self.command("topics", "apply")
+        asyncio.run(apply(self._log_settings(), SERVICES))  # `hetao topics apply`, without another start of Python
+
+    def _log_settings(self) -> Settings:
+        """What concerns topics, as the processes have it."""
+        chosen: dict[str, dict[str, str]] = {"kafka": {"bootstrap": self.kafka.address}}
+        for name, value in self._settings.items():
+            section, _, key = name.removeprefix("HETAO_").lower().partition("__")
+            if section in ("kafka", "log", "retention"):
+                chosen.setdefault(section, {})[key] = value
+        return load(**chosen)
 
     def command(self, *words: str, seconds: float = 120.0) -> str:
         """What `hetao WORDS` beside the platform says. Raises `StartupError` with what it complains of."""
@@ -186,13 +190,13 @@ class Split:
 
     async def _behind(self) -> dict[str, int]:
         found = {}
-        log = KafkaLog(options_of(KafkaSettings(bootstrap=self.kafka.address)))
+        log = KafkaLog.of(self._log_settings())
         try:
             connection = await asyncpg.connect(self.postgres.url)
             try:
                 for name in SERVICES:
                     waiting = await connection.fetchval(f'select count(*) from "{name}".outbox')
-                    found[name] = waiting + await lag(log, name, [topic_of(heard) for heard in HEARS[name]])
+                    found[name] = waiting + await lag(log, name, [topic_of(heard) for heard in module(name).hears])
             finally:
                 await connection.close()
         finally:

@@ -1,13 +1,32 @@
-"""The services of Hetao, in the order in which they start."""
+"""The services of Hetao, in the order in which they start. A process loads only those that it runs: the libraries of the others cost it memory."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from kit.module import Module
-from services.cases.module import MODULE as CASES
-from services.gateway.module import MODULE as GATEWAY
-from services.grid.module import MODULE as GRID
-from services.notify.module import MODULE as NOTIFY
+if TYPE_CHECKING:
+    from kit.module import Module
 
-MODULES: Sequence[Module] = (GRID, CASES, NOTIFY, GATEWAY)
+    #: All of them, loaded.
+    MODULES: Sequence[Module]
+
+NAMES = ("grid", "cases", "notify", "gateway")
+
+#: Keeps the register of outside systems and revoked sessions, which every process follows.
+KEEPER = "grid"
+
+
+def module(name: str) -> Module:
+    """The wiring of one service, loaded now."""
+    found: Module = import_module(f"services.{name}.module").MODULE
+    return found
+
+
+def __getattr__(name: str) -> Sequence[Module]:
+    """`MODULES`, loaded when somebody first asks for all."""
+    if name != "MODULES":
+        raise AttributeError(name)
+    made = globals()[name] = tuple(map(module, NAMES))
+    return made

@@ -46,19 +46,21 @@ def serve(target: str) -> None:
 
 def chosen(target: str) -> Sequence[Module]:
     """The modules of a target, in the order of the registry."""
-    from services.registry import MODULES
+    from services.registry import NAMES, module
 
-    names = {module.name for module in MODULES} if target == "all" else set(filter(None, target.split(",")))
-    if unknown := names - {module.name for module in MODULES}:
-        known = ", ".join(module.name for module in MODULES)
+    names = set(NAMES) if target == "all" else set(filter(None, target.split(",")))
+    if unknown := names - set(NAMES):
+        known = ", ".join(NAMES)
         raise StartupError(
             f"没有服务 {', '.join(sorted(unknown))}；可选：all, {known}",
             f"there is no service {', '.join(sorted(unknown))}; there are: all, {known}",
         )
-    return [module for module in MODULES if module.name in names]
+    return [module(name) for name in NAMES if name in names]
 
 
 async def _serve(settings: Settings, modules: Sequence[Module]) -> None:
+    from services.registry import KEEPER
+
     began = time.monotonic()
     stop = asyncio.Event()
     this = asyncio.current_task()
@@ -75,7 +77,7 @@ async def _serve(settings: Settings, modules: Sequence[Module]) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stopped)
     steps = Steps()
     try:
-        async with Platform(settings, modules, progress=steps) as platform:
+        async with Platform(settings, modules, progress=steps, keeper=KEEPER) as platform:
             running = asyncio.create_task(platform.until_stopped(stop))
             await _listening(settings, modules, running)
             ready = True
