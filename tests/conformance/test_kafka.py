@@ -346,6 +346,8 @@ def secured(kafka: Kafka, scratch: Path) -> Iterator[tuple[Kafka, dict[str, Any]
             {
                 "bootstrap": broker.address,
                 "tls_ca": scratch / "ca.pem",
+                "tls_certificate": scratch / "certificate.pem",
+                "tls_key": scratch / "key.pem",
                 "sasl_mechanism": "PLAIN",
                 "sasl_user": "hetao",
                 "sasl_password": "secret",
