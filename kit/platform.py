@@ -19,7 +19,7 @@ from typing import Any, Self
 
 import asyncpg
 
-from hetao.operations.v1 import operations_pb2
+from hetao.operations.v1 import operations_pb2, trust_pb2
 from kit import folders, metrics, telemetry, unit, vitals
 from kit.clock import Clock
 from kit.config import DATA, Settings
@@ -27,6 +27,7 @@ from kit.consumer import Consumer
 from kit.database import LOG_SCHEMA, Database
 from kit.errors import StartupError
 from kit.events import topic_of
+from kit.follow import Follower
 from kit.identity import Roles
 from kit.issuer import DemoIssuer
 from kit.limits import Limits
@@ -36,6 +37,7 @@ from kit.migrate import migrate, schemas
 from kit.module import LOG, POSTGRES, REDIS, Module, Parts, Runtime
 from kit.operations import OperationsApi
 from kit.ops import Answer, Ops
+from kit.own_tokens import ServiceToken
 from kit.production import check_settings
 from kit.readiness import LOOK, Readiness
 from kit.readings import Readings
@@ -60,6 +62,7 @@ log = logging.getLogger(__name__)
 DRAIN = 10.0
 
 OPERATIONS = operations_pb2.DESCRIPTOR.services_by_name["OperationsService"]
+TRUST = trust_pb2.DESCRIPTOR.services_by_name["TrustService"]
 
 #: Tells how far the start has come: (Chinese, English).
 Progress = Callable[[str, str], None]
@@ -82,7 +85,8 @@ class Service:
 
 
 class Platform:
-    """`listen`: whether gRPC listens on its port; `background`: whether relay, consumers, timers and workers run by themselves."""
+    """`listen`: whether gRPC listens on its port; `background`: whether relay, consumers, timers and workers run by themselves; `keeper`: the
+    service that keeps the register of outside systems and revoked sessions, to be followed where it runs in another process."""
 
     def __init__(
         self,
@@ -94,7 +98,10 @@ class Platform:
         database: Database | None = None,
         listen: bool = True,
         background: bool = True,
+        keeper: str = "",
     ):
+        self._keeper = keeper
+        self._follower: Follower | None = None
         self.settings, self.modules, self.clock = settings, modules, clock or Clock()
         self._progress, self._listen, self._background = progress, listen, background
         self._given_database: Database | None = database
@@ -145,6 +152,7 @@ class Platform:
         for module in self.modules:
             self.services[module.name] = await self._build(module)
         await self._load_data()
+        await self._follow_register()
         if fresh:  # else a first caller might meet a service that has not heard of its neighbours yet
             self._progress("首批事件生效", "bringing the first events into effect")
             with contextlib.suppress(LogAway):
@@ -155,6 +163,26 @@ class Platform:
         if self._listen and any(service.dispatcher.methods for service in self.services.values()):
             await self._open_server()
         del self.state.waiting["start"]
+
+    async def _follow_register(self) -> None:
+        """Where it is kept in this process, it is known before anybody calls; else nobody is let in until it has been heard of."""
+        kept = next((name for name, service in self.services.items() if TRUST in service.parts.rpc), "")
+        keeper = kept or (self._keeper if self._keeper in self.settings.grpc.addresses else "")
+        if not keeper:
+            if self._keeper:
+                log.warning(
+                    "HETAO_GRPC__ADDRESSES does not say where %s is: revoked sessions are not known here", self._keeper
+                )
+            return
+        identity, register = self.settings.identity, self.verifier.register
+        register.follow(identity.register_away_minutes * 60)
+        token = ServiceToken(self.modules[0].name, self.keys, self.clock, identity.audience)
+        redis = self.redis if self.settings.redis_url is not None else None
+        self._follower = Follower(
+            register, keeper, self.channel(keeper), token, self.clock, every=identity.register_seconds, redis=redis
+        )
+        if kept:
+            await self._follower.look()
 
     def _open_telemetry(self) -> None:
         """Of the whole process; ended by whoever began it."""
@@ -340,6 +368,8 @@ class Platform:
                 self._run(f"timers {runtime.name}", service.timers.run())
         if any(service.relay for service in self.services.values()):
             self._run("log", trim_log(self.log, self.settings.retention, self.clock))
+        if self._follower:
+            self._run("register", self._follower.run())
         if metrics.collected():
             self._run_readings()
         for service in self.services.values():
@@ -455,6 +485,8 @@ class Platform:
             for service in self.services.values():
                 while service.consumer and await service.consumer.step():
                     moved = True
+        if self._follower and not self._background:
+            await self._follower.look()
 
     async def fire(self) -> None:
         """Fires every timer that is due by the platform's clock, and settles; again until nothing is due."""

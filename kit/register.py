@@ -7,6 +7,7 @@ nothing yet takes nobody's word.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -42,30 +43,30 @@ class Revoked:
 
 
 class Register:
-    """`patience`: seconds for which it counts without news. `version` rises with every change."""
+    """`version` rises with every change. Until `follow` is called it is empty, and nobody is asked about it."""
 
-    def __init__(self, patience: float = float("inf"), *, followed: bool = False) -> None:
+    def __init__(self) -> None:
         self.version = 0
-        self._patience = patience
-        self._heard = float("-inf") if followed else float("inf")
-        self._followed = followed
+        #: Set in the process that keeps the register when it has changed.
+        self.wanted = asyncio.Event()
+        self._patience: float | None = None
+        self._heard = float("-inf")
         self._systems: dict[str, System] = {}
         self._clients: dict[str, System] = {}
         self._certificates: dict[str, System] = {}
         self._revoked: dict[str, Revoked] = {}
 
-    def heard(self) -> None:
-        """The keeper of the register has answered just now, with news or without."""
-        self._heard = time.monotonic()
+    def follow(self, patience: float) -> None:
+        """From now on it must be heard of. `patience`: seconds for which it counts without news."""
+        self._patience = patience
 
-    @property
-    def silent_for(self) -> float:
-        """Seconds since the keeper has answered; infinite if it never has, 0 where there is none to ask."""
-        return time.monotonic() - self._heard if self._followed else 0.0
+    def heard(self) -> None:
+        """Whoever keeps the register has answered just now, with news or without."""
+        self._heard = time.monotonic()
 
     def require(self) -> None:
         """Unavailable(REGISTER_AWAY) where it cannot be said who is still welcome."""
-        if self._followed and time.monotonic() - self._heard > self._patience:
+        if self._patience is not None and time.monotonic() - self._heard > self._patience:
             raise Unavailable("REGISTER_AWAY")
 
     def change(self, systems: Iterable[System], revoked: Iterable[Revoked], *, whole: bool, now: float) -> None:

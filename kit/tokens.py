@@ -35,6 +35,9 @@ warnings.filterwarnings("ignore", "EdDSA is deprecated", SecurityWarning)
 
 LONGEST_TOKEN: Final = 8 * 1024
 
+#: Characters of a key's id, where we are asked to keep it.
+LONGEST_KID: Final = 100
+
 #: Bits of the shortest RSA key that is believed.
 SHORTEST_RSA: Final = 2048
 
@@ -196,3 +199,43 @@ def fitting(keys: Iterable[Key], algorithm: str, kid: str | None) -> list[Key]:
 def public(keys: KeySet) -> tuple[Key, ...]:
     """Those of a set of our own."""
     return keys_of({"keys": [key.as_dict(private=False) for key in keys.keys]})
+
+
+class PrivateKeyShown(ValueError):
+    """A private key where a public one was asked for: it is no secret any more."""
+
+
+def public_jwk(text: str) -> dict[str, Any]:
+    """A public key that can verify signatures, as JSON Web Key with an id, from a JWK or PEM. Raises `ValueError`."""
+    try:
+        key = _import(text.strip())
+        if key.is_private:
+            raise PrivateKeyShown
+        key.ensure_kid()
+        jwk: dict[str, Any] = dict(key.as_dict(private=False))
+    except (JoseError, TypeError, KeyError, RecursionError) as error:
+        raise ValueError("no key") from error
+    found, kid = usable(jwk), jwk["kid"]
+    if found is None or not isinstance(kid, str) or not 0 < len(kid) <= LONGEST_KID:
+        raise ValueError("no key to verify with")
+    if not any(fitting([found], algorithm, kid) for algorithm in ALGORITHMS):
+        raise ValueError("no algorithm of ours takes it")
+    return jwk
+
+
+def _import(text: str) -> Key:
+    if not text.startswith("-----"):
+        jwk = json.loads(text)
+        if not isinstance(jwk, dict) or jwk.get("kty") not in ("EC", "OKP", "RSA"):
+            raise ValueError("no JSON Web Key")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SecurityWarning)
+            return import_key(jwk)  # type: ignore[return-value]
+    for kind in (OKPKey, ECKey, RSAKey):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", SecurityWarning)
+                return kind.import_key(text)
+        except JoseError:
+            continue
+    raise ValueError("no key of a kind that we know")

@@ -90,11 +90,12 @@ class Refusal:
     def __init__(self, error: AioRpcError):
         status = Status.FromString(dict(error.trailing_metadata())[DETAILS])
         self.code, self.reason, self.fields, self.labels, self.zh, self.en = error.code().name, "", [], [], "", ""
+        self.params: dict[str, str] = {}
         for detail in status.details:
             if detail.Is(ErrorInfo.DESCRIPTOR):
                 info = ErrorInfo()
                 detail.Unpack(info)
-                self.reason = info.reason
+                self.reason, self.params = info.reason, dict(info.metadata)
             elif detail.Is(BadRequest.DESCRIPTOR):
                 bad = BadRequest()
                 detail.Unpack(bad)

@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
-from hetao.grid.v1 import departments_pb2, divisions_pb2, grids_pb2, posts_pb2, reports_pb2, staff_pb2
+from hetao.grid.v1 import (
+    departments_pb2,
+    divisions_pb2,
+    grids_pb2,
+    posts_pb2,
+    reports_pb2,
+    sessions_pb2,
+    staff_pb2,
+    systems_pb2,
+)
+from hetao.operations.v1 import trust_pb2
 from kit.blobs import Blobs
 from kit.config import DATA
-from kit.identity import Principal
+from kit.follow import PATIENCE
+from kit.identity import Principal, Roles
 from kit.module import BLOBS, LOG, POSTGRES, REDIS, Module, Parts, Runtime
+from kit.own_tokens import SYSTEMS, OwnIssuer
 from services.grid import events, jobs
 from services.grid.api.directory import DepartmentApi, PostApi, StaffApi
 from services.grid.api.reports import ReportApi
+from services.grid.api.systems import SessionApi, SystemApi, TrustApi
 from services.grid.api.territory import DivisionApi, GridApi
 from services.grid.service.directory import Directory
 from services.grid.service.grids import Grids
 from services.grid.service.handling import Handling
 from services.grid.service.handover import Handovers
+from services.grid.service.register import Sessions
 from services.grid.service.reports import Reports
 from services.grid.service.shipped import Shipped
 from services.grid.service.snapshots import snapshots
+from services.grid.service.systems import Systems
 from services.grid.service.territory import Counties, Territory
 from services.grid.words import Words
 
@@ -36,6 +52,7 @@ def build(runtime: Runtime) -> Parts:
     handling = Handling(reports)
     handovers = Handovers(reports, handling)
     shipped = Shipped(DATA, handovers)
+    systems, sessions = _register(runtime)
 
     return Parts(
         rpc={
@@ -45,6 +62,9 @@ def build(runtime: Runtime) -> Parts:
             staff_pb2.DESCRIPTOR.services_by_name["StaffService"]: StaffApi(directory),
             grids_pb2.DESCRIPTOR.services_by_name["GridService"]: GridApi(Grids(counties, words)),
             reports_pb2.DESCRIPTOR.services_by_name["ReportService"]: ReportApi(reports, handling, handovers),
+            systems_pb2.DESCRIPTOR.services_by_name["SystemService"]: SystemApi(systems),
+            sessions_pb2.DESCRIPTOR.services_by_name["SessionService"]: SessionApi(sessions),
+            trust_pb2.DESCRIPTOR.services_by_name["TrustService"]: TrustApi(),
         },
         hears=events.handlers(handovers),
         timers=jobs.timers(handling, handovers),
@@ -52,6 +72,25 @@ def build(runtime: Runtime) -> Parts:
         demo=shipped.demo,
         snapshots=snapshots,
     )
+
+
+def _register(runtime: Runtime) -> tuple[Systems, Sessions]:
+    settings, identity = runtime.settings, runtime.settings.identity
+    systems = Systems(
+        Roles.load(DATA / "roles.toml"),
+        OwnIssuer(SYSTEMS, runtime.keys, runtime.clock, identity.audience),
+        (settings.public_url, f"{settings.public_url}/oauth/token"),
+        minutes=identity.system_token_minutes,
+        skew=identity.clock_skew_seconds,
+    )
+    sessions = Sessions(
+        runtime.verifier,
+        settings.root_division,
+        kept=identity.longest_session,
+        bound=timedelta(seconds=identity.register_seconds + PATIENCE),
+        clients=identity.logout_clients or [identity.audience],
+    )
+    return systems, sessions
 
 
 MODULE = Module(
@@ -62,4 +101,5 @@ MODULE = Module(
     engines=[POSTGRES, LOG, REDIS, BLOBS],
     egress=[],
     migrations=Path(__file__).parent / "migrations",
+    passing={"revocation": ("until", 1), "used_token": ("until", 1)},
 )

@@ -26,6 +26,8 @@ TEXTS = [
     "1",
     "3",
     "150802-sample",
+    "intake-system",
+    "system-12345",
     "https://example.cn/hook",
     "a" * 32,
     "a" * 64,

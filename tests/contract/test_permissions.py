@@ -22,6 +22,7 @@ from kit.blobs import Blobs
 from kit.config import CHECKOUT
 from kit.identity import Roles
 from services.gateway import contracts
+from services.registry import KEEPER
 from tests.contract.samples import sample
 from tests.world import Refusal, World
 
@@ -43,13 +44,15 @@ OPEN = {
 #: Fields by which a request names something of a division.
 NAMED = {
     *("division", "community", "grid_code", "account", "department_id", "post_id", "duty_id", "leave_id", "member_id"),
-    *("report_id", "case_id", "message_id", "delivery_id", "endpoint_id"),
+    *("report_id", "case_id", "message_id", "delivery_id", "endpoint_id", "system_id"),
 }
 
 
 async def call(world: World, method: MethodDescriptor, request: Message, account: str) -> Message | Refusal:
     """What an account is answered."""
     service = contracts.owner(method.containing_service)
+    if method.containing_service.name == "TrustService":
+        service = KEEPER
     channel = world.platform.channel(
         (getattr(request, "service", "") or "cases") if service == contracts.OPERATIONS else service
     )
@@ -126,6 +129,8 @@ class Linhe:
     async def fill(self) -> None:
         departments = (await self.do("DepartmentService.ListDepartments", "admin")).departments
         self.known["department_id"] = next(one.department_id for one in departments if one.code == "150802-housing")
+        self.known["system_id"] = (await self.do("SystemService.CreateSystem", "admin")).system.system_id
+        self.known["key_id"] = "none"
         self.known["endpoint_id"] = (await self.do("EndpointService.CreateEndpoint", "admin")).endpoint.id
         self.known["post_id"] = (await self.do("PostService.ListPosts", "admin")).posts[0].post_id
         days = {"from_date": "2026-03-20", "until_date": "2026-03-21"}

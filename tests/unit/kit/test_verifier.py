@@ -378,7 +378,8 @@ async def test_a_token_without_a_name_of_its_own_can_be_revoked_by_its_digest(cl
 async def test_who_has_not_heard_of_the_register_takes_nobodys_word(clock, monkeypatch):
     now = 0.0
     monkeypatch.setattr("kit.register.time.monotonic", lambda: now)
-    register = Register(60, followed=True)
+    register = Register()
+    register.follow(60)
     checks = verifier(Issuer(), clock, register=register)
     with pytest.raises(Unavailable) as away:
         await checks.verify(token())
