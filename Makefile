@@ -7,13 +7,16 @@ JOBS ?= 2
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-unit test-contract test-conformance test-functional test-fault test-newest lint format proto docs bench drill lock venv venv-dev clean
+.PHONY: help run run-split test test-unit test-contract test-conformance test-functional test-fault test-newest lint format proto docs bench drill lock venv venv-dev clean
 
 help: ## 本页 · this page
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-18s %s\n' "$$name" "$$text"; done
 
 run: venv ## 启动平台（一个进程，内嵌数据库）· start the platform in one process, with its own database
 	@exec $(BIN)/hetao serve --target=all
+
+run-split: venv ## 分进程启动平台（Kafka、PostgreSQL、Redis、每个服务一个进程）· the same as separate processes, with their engines
+	@exec $(BIN)/python -m engines split
 
 test: venv-dev ## 全部测试 · all tests
 	$(PYTEST) -n $(JOBS) --dist loadgroup $(ARGS) tests/unit tests/contract tests/conformance tests/functional tests/fault

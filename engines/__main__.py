@@ -1,4 +1,4 @@
-"""`python -m engines fetch` brings what this machine lacks, once."""
+"""`python -m engines fetch` brings what this machine lacks, once; `python -m engines split` runs the whole platform as separate processes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,18 @@ def _said(zh: str, en: str) -> None:
 
 
 def main(words: list[str]) -> None:
-    if words != ["fetch"]:
-        sys.exit("python -m engines fetch")
     try:
-        redis.fetch(_said)
-        kafka.fetch(_said)
+        match words:
+            case ["fetch"]:
+                redis.fetch(_said)
+                kafka.fetch(_said)
+            case ["split"]:
+                from engines.supervisor import Supervisor
+                from kit.config import load
+
+                Supervisor(load()).run()
+            case _:
+                sys.exit("python -m engines fetch | split")
     except StartupError as error:
         sys.exit(f"错误：{error.zh}\nerror: {error.en}")
 

@@ -24,6 +24,9 @@ from kit.errors import StartupError
 #: Seconds that a program has to end by itself before it is killed.
 PATIENCE = 15.0
 
+#: Bytes after which what a program said is put aside at its next start.
+LARGEST_LOG = 4 * 1024 * 1024
+
 
 class Program:
     """`command` runs in `folder`, which holds its `said.log` and `process.json`.
@@ -68,7 +71,10 @@ class Program:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.end_leftover()
         self._asked = False
-        with (self.folder / "said.log").open("ab") as said:
+        log = self.folder / "said.log"
+        if log.exists() and log.stat().st_size > LARGEST_LOG:
+            log.replace(log.with_suffix(".log.1"))
+        with log.open("ab") as said:
             self._process = subprocess.Popen(
                 self.command,
                 cwd=self.directory,

@@ -28,9 +28,10 @@ PACKAGES = ("redis-tools", "libjemalloc2", "liblua5.1-0", "liblzf1")
 
 
 class Redis:
-    """`folder`: of its log and its note, a temporary one if None. It keeps its port over a restart."""
+    """`folder`: of its log and its note, a temporary one if None. It keeps its port over a restart. `tied`: see `Program`."""
 
-    def __init__(self, folder: Path | None = None, port: int | None = None):
+    def __init__(self, folder: Path | None = None, port: int | None = None, *, tied: bool = False):
+        self._tied = tied
         self._temporary = folder is None
         self.folder = folder or Path(tempfile.mkdtemp(prefix="hetao-redis-", dir="/tmp"))
         self.port = port or free_port()
@@ -61,6 +62,7 @@ class Redis:
                 self.folder,
                 environment=bare_environment(**more),
                 ready=self._answers,
+                tied=self._tied,
             )
         return self._program
 

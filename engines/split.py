@@ -14,10 +14,11 @@ import fcntl
 import http.client
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,7 @@ from engines.redis import Redis
 from kit.config import CHECKOUT, Settings, load
 from kit.errors import StartupError
 from kit.events import topic_of
-from kit.folders import make_data_dir
+from kit.folders import make_data_dir, why
 from kit.log import lag
 from kit.log.kafka import KafkaLog
 from kit.log.topics import apply
@@ -44,8 +45,6 @@ PATIENCE = 120.0
 
 #: The services, in the order of their gRPC ports: other systems come to `cases` first.
 SERVICES = sorted((name for name in NAMES if name != "gateway"), key=lambda name: (name != "cases", name))
-
-Progress = Callable[[str, str], None]
 
 
 @dataclass(slots=True)
@@ -108,7 +107,7 @@ class Split:
         self._lock: IO[str] | None = None
         self.postgres = Postgres(self.folder / "postgres", durable=durable)
         self.kafka = Kafka(self.folder / "kafka")
-        self.redis = Redis(self.folder / "redis")
+        self.redis = Redis(self.folder / "redis", tied=tied)
         self.parts: dict[str, Part] = {}
 
     def __enter__(self) -> Self:
@@ -130,11 +129,22 @@ class Split:
         self.begin()
         self.until_ready()
 
-    def start_engines(self, progress: Progress = lambda zh, en: None) -> None:
+    def prepare(self) -> None:
+        """Ends what a killed run left behind. Raises `StartupError` where another one runs on the folder, or a port is taken."""
         self._take_lock()
-        for part in self.parts.values() or self._lay_out():
-            if not part.program.alive:
-                part.program.end_leftover()
+        waiting = [part for part in self.parts.values() or self._lay_out() if not part.program.alive]
+        for part in waiting:
+            part.program.end_leftover()
+        for part in waiting:
+            if self._http and part.http:
+                _check_free(part.http, "HETAO_HTTP__PORT")
+            if self._grpc:
+                for port in filter(None, (part.grpc, part.ops)):
+                    _check_free(port, "HETAO_GRPC__PORT")
+
+    def start_engines(self) -> None:
+        """Those that do not run."""
+        self.prepare()
         with ThreadPoolExecutor(
             1
         ) as pool:  # PostgreSQL beside Kafka, which must be started by this thread: it ends with it
@@ -146,11 +156,18 @@ class Split:
 
     def begin(self) -> None:
         """Starts every process of the platform that does not run, in no order: each waits for what it needs. Topics are made meanwhile."""
+        self.begin_parts()
+        self.make_topics()
+
+    def begin_parts(self) -> None:
         for part in self.parts.values() or self._lay_out():
             if not part.program.alive:
                 part.program.environment = self.environment(part)
                 part.program.begin()
-        asyncio.run(apply(self._log_settings(), SERVICES))  # `hetao topics apply`, without another start of Python
+
+    def make_topics(self) -> None:
+        """`hetao topics apply`, without another start of Python."""
+        asyncio.run(apply(self._log_settings(), SERVICES))
 
     def _log_settings(self) -> Settings:
         """What concerns topics, as the processes have it."""
@@ -324,6 +341,19 @@ def _from(first: int) -> Iterator[int]:
     while True:
         yield first or free_port()
         first += bool(first)
+
+
+def _check_free(port: int, variable: str) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            zh, en = why(error)
+            raise StartupError(
+                f"无法监听 127.0.0.1:{port}：{zh}；可用 {variable} 另选",
+                f"cannot listen on 127.0.0.1:{port}: {en}; choose another with {variable}",
+            ) from None
 
 
 def failed(part: Part, zh: str, en: str) -> StartupError:
