@@ -45,6 +45,29 @@ class Batch:
     end: int
 
 
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """What a tail read of one partition: the records from `start` up to `end`, each with its offset. Where `start` is not the `end` of the stretch
+    before, what stood between them is gone."""
+
+    topic: str
+    partition: int
+    start: int
+    records: Sequence[tuple[int, Record]]
+    end: int
+
+
+class Tail(Protocol):
+    """Reads topics on its own: no group, no positions that are kept, every partition."""
+
+    async def fetch(self, *, wait: bool = True) -> Sequence[Stretch]:
+        """What comes next; waits a while if there is nothing. Of each partition that it has found it first says where it begins, by a stretch
+        without records. After an error go on with the next fetch: nothing is passed over."""
+        ...
+
+    async def close(self) -> None: ...
+
+
 class Subscription(Protocol):
     """One member of a group of consumers. The partitions of its topics are shared out among the members."""
 
@@ -77,6 +100,10 @@ class Log(Protocol):
         ...
 
     def subscribe(self, group: str, topics: Sequence[str]) -> Subscription: ...
+
+    def tail(self, topics: Sequence[str], *, back: int = 0) -> Tail:
+        """From so many records before the end that each partition has at the first fetch; from the beginning where a partition comes later."""
+        ...
 
     async def ends(self, topics: Sequence[str]) -> Mapping[Place, int]:
         """The offset that the next record of each partition will have."""

@@ -35,6 +35,7 @@ from kit.config import Settings
 from kit.log import Batch, LogAway, Place, Record, partition_of
 from kit.log.cloudevents import Foreign, envelope_of, headers_of
 from kit.log.kafka_client import FAULTS, Desk, abandon, away, options_of, started, stop
+from kit.log.kafka_tail import KafkaTail
 
 log = logging.getLogger(__name__)
 
@@ -167,6 +168,28 @@ class KafkaLog:
 
     def subscribe(self, group: str, topics: Sequence[str]) -> KafkaSubscription:
         return KafkaSubscription(self, self.prefix + group, [self.prefix + topic for topic in topics])
+
+    def tail(self, topics: Sequence[str], *, back: int = 0) -> KafkaTail:
+        return KafkaTail(self, topics, back)
+
+    def decoded(self, tp: TopicPartition, raw: Sequence[ConsumerRecord]) -> Iterator[tuple[int, Record]]:
+        """The records that are events of ours, with their offsets; the others are counted."""
+        passed = 0
+        for one in raw:
+            try:
+                envelope = envelope_of(one.headers, one.key)
+                if one.value is None:
+                    raise Foreign("no value")
+                yield one.offset, Record(envelope, one.value)
+            except Foreign as error:
+                passed += 1
+                if passed == 1:
+                    log.warning(
+                        "%s/%d: the record %d is no event of ours: %s", tp.topic, tp.partition, one.offset, error
+                    )
+        if passed:
+            self.foreign += passed
+            log.warning("%s/%d: %d records were passed over", tp.topic, tp.partition, passed)
 
     async def ends(self, topics: Sequence[str]) -> Mapping[Place, int]:
         return self._plain(await self.desk.ends(await self._places(topics)))
@@ -389,31 +412,12 @@ class KafkaSubscription:
     def _keep(self, found: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> list[Batch]:
         batches = []
         for tp, raw in found.items():
-            batch = Batch(
-                tp.topic.removeprefix(self._log.prefix), tp.partition, list(self._decoded(tp, raw)), raw[-1].offset + 1
-            )
+            records = [record for _, record in self._log.decoded(tp, raw)]
+            batch = Batch(tp.topic.removeprefix(self._log.prefix), tp.partition, records, raw[-1].offset + 1)
             self._open.setdefault(tp, []).append((raw[0].offset, batch))
             batches.append(batch)
         self._tidy()
         return batches
-
-    def _decoded(self, tp: TopicPartition, raw: Sequence[ConsumerRecord]) -> Iterator[Record]:
-        passed = 0
-        for one in raw:
-            try:
-                envelope = envelope_of(one.headers, one.key)
-                if one.value is None:
-                    raise Foreign("no value")
-                yield Record(envelope, one.value, one.offset)
-            except Foreign as error:
-                passed += 1
-                if passed == 1:
-                    log.warning(
-                        "%s/%d: the record %d is no event of ours: %s", tp.topic, tp.partition, one.offset, error
-                    )
-        if passed:
-            self._log.foreign += passed
-            log.warning("%s/%d: %d records were passed over", tp.topic, tp.partition, passed)
 
     def _tidy(self) -> None:
         self._open = {tp: batches for tp, batches in self._open.items() if batches}

@@ -123,9 +123,16 @@ async def abandon(client: Any) -> None:
         connections = client._client
     if isinstance(client, AIOKafkaConsumer):
         if coordinator := client._coordinator:
-            if not coordinator._closing.done():
-                coordinator._closing.set_result(None)
-            names = ("_coordination_task", "_heartbeat_task", "_commit_refresh_task", "_reassignment_task")
+            closing = getattr(coordinator, "_closing", None)  # of a member of a group
+            if closing and not closing.done():
+                closing.set_result(None)
+            names = (
+                "_coordination_task",
+                "_heartbeat_task",
+                "_commit_refresh_task",
+                "_reassignment_task",
+                "_reset_committed_task",
+            )
             tasks += [getattr(coordinator, name, None) for name in names]
         if fetcher := client._fetcher:
             fetcher._closed = True

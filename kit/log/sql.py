@@ -15,7 +15,7 @@ import asyncpg
 
 from kit.events import Envelope
 from kit.ids import uuid7
-from kit.log import Batch, Place, Record, partition_of
+from kit.log import Batch, Place, Record, Stretch, partition_of
 
 APPEND = "select append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
 
@@ -33,6 +33,13 @@ select p.topic, p.number, greatest(s."offset", coalesce(
     (select min("offset") from record r where r.topic = p.topic and r.partition = p.number), p.next_offset))
 from partition p left join position s on s.consumer_group = $1 and s.topic = p.topic and s.partition = p.number
 where p.topic = any($2)
+"""
+
+#: Of each partition the first record that is left, and the end.
+ENDS = """
+select p.topic, p.number,
+    coalesce((select min("offset") from record r where r.topic = p.topic and r.partition = p.number), p.next_offset), p.next_offset
+from partition p where p.topic = any($1)
 """
 
 #: The first `$6` partitions that are ours already or nobody's.
@@ -94,6 +101,11 @@ class SqlLog:
         news = asyncio.Event()
         self._news.add(news)
         return SqlSubscription(self, self._pool, group, list(topics), news)
+
+    def tail(self, topics: Sequence[str], *, back: int = 0) -> SqlTail:
+        news = asyncio.Event()
+        self._news.add(news)
+        return SqlTail(self, self._pool, list(topics), back, news)
 
     async def ends(self, topics: Sequence[str]) -> Mapping[Place, int]:
         rows = await self._pool.fetch(
@@ -273,6 +285,58 @@ class SqlSubscription:
             [p for _, p in keys],
         )
         return [(row["topic"], row["partition"], row["offset"]) for row in rows]
+
+
+class SqlTail:
+    def __init__(self, log: SqlLog, pool: asyncpg.Pool, topics: list[str], back: int, news: asyncio.Event):
+        self._log, self._pool, self._topics, self._back, self._news = log, pool, topics, back, news
+        self._positions: dict[Place, int] = {}
+        self._look_at = -1.0
+
+    async def fetch(self, *, wait: bool = True) -> Sequence[Stretch]:
+        self._news.clear()
+        stretches = [*await self._found(), *await self._read()]
+        if wait and not stretches:
+            try:
+                async with asyncio.timeout(self._log.poll):
+                    await self._news.wait()
+            except TimeoutError:
+                pass
+        return stretches
+
+    async def close(self) -> None:
+        self._log.forget(self._news)
+
+    async def _found(self) -> list[Stretch]:
+        """Partitions that were not known yet. Looked for as often as members look for theirs."""
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._look_at:
+            return []
+        first = self._look_at < 0
+        for topic in self._topics:
+            await self._log.ensure(topic)
+        rows = await self._pool.fetch(ENDS, self._topics)
+        self._look_at = loop.time() + self._log.lease / 3
+        begins = {
+            (topic, number): max(oldest, end - self._back) if first else oldest for topic, number, oldest, end in rows
+        }
+        new = {place: begin for place, begin in begins.items() if place not in self._positions}
+        self._positions |= new
+        return [Stretch(*place, begin, (), begin) for place, begin in new.items()]
+
+    async def _read(self) -> list[Stretch]:
+        wanted = list(self._positions.items())
+        rows = await self._pool.fetch(
+            FETCH, [t for (t, _), _ in wanted], [p for (_, p), _ in wanted], [o for _, o in wanted], self._log.batch
+        )
+        found: dict[Place, list[tuple[int, Record]]] = {}
+        for row in rows:
+            found.setdefault((row["topic"], row["partition"]), []).append((row["offset"], _record(row)))
+        stretches = []
+        for place, part in found.items():
+            end = self._positions[place] = part[-1][0] + 1
+            stretches.append(Stretch(*place, part[0][0], part, end))  # offsets have no gaps, unless retention made one
+        return stretches
 
 
 def _columns(records: Sequence[Record]) -> tuple[list[object], ...]:
