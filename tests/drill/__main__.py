@@ -12,7 +12,8 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from tests.drill import drill, report, site
+from tests.drill import drill, report
+from tests.drill.sites import SITES
 
 #: Seconds between two lines of progress where there is no terminal.
 PLAIN = 15.0
@@ -50,7 +51,7 @@ class Told:
 @click.command()
 @click.option("--writes", default=3000, show_default=True, help="accepted writes")
 @click.option("--seed", default=7, show_default=True, help="gives the order of the victims and what clients do")
-@click.option("--mode", default="all", show_default=True, type=click.Choice(list(site.SITES)))
+@click.option("--mode", default="split", show_default=True, type=click.Choice(list(SITES)))
 @click.option(
     "--keep",
     type=click.Path(path_type=Path),
@@ -65,7 +66,7 @@ def main(writes: int, seed: int, mode: str, keep: Path | None) -> None:
     told = Told(console, writes)
     try:
         told("starting the platform", 0)
-        with site.open_site(mode) as running:
+        with SITES[mode]() as running:
             result = asyncio.run(drill.run(running, writes, seed, folder, told))
     finally:
         told.end()

@@ -103,6 +103,7 @@ class Client:
 
     async def write(self, account: str, name: str, body: dict[str, Any], root_id: str = "") -> dict[str, Any]:
         """The whole answer. `root_id`: of the aggregate that it changes, unless it is made by it."""
+        await self.journal.turn(self.goal)
         if self.journal.accepted >= self.goal:
             raise Enough
         which = call(name)

@@ -58,6 +58,7 @@ class Drill:
         playing = asyncio.create_task(play(clients, lives.life))
         try:
             await self._strike(told, playing)
+            told.allow(self.writes)
             while not playing.done():
                 self.progress("the last writes", told.accepted)
                 await asyncio.wait([playing], timeout=0.5)
@@ -81,18 +82,19 @@ class Drill:
         chance = random.Random(f"clock {self.seed}")
         for number, victim in enumerate(chosen, 1):
             goal = self.writes * number // (len(chosen) + 1)
+            told.allow(goal)
             while told.accepted < goal and not playing.done() and not told.faults:
                 self.progress(f"{told.phase.victim}: {told.phase.what}", told.accepted)
                 await asyncio.sleep(0.05)
             if playing.done() or told.faults:
                 return
             told.begin(victim.name, victim.what)
-            self.progress(f"{victim.name}: {victim.what}", told.accepted)
-            striking = asyncio.create_task(victim.strike())
+            told.allow(goal + self.writes // (len(chosen) + 1) // 2)  # the other half comes when it is at work again
+            striking = asyncio.ensure_future(victim.strike())
             self.site.travel(timedelta(hours=chance.uniform(6, 30)))  # some limits run out while it is dead
             while not striking.done():
-                await asyncio.wait([striking], timeout=0.5)
                 self.progress(f"{victim.name}: {victim.what}", told.accepted)
+                await asyncio.wait([striking], timeout=0.5)
             await striking
 
     async def _quiet(self, told: Journal) -> None:
@@ -103,7 +105,7 @@ class Drill:
             waits = await self.site.waits()
             calm = 0 if waits else calm + 1
             if waits and asyncio.get_running_loop().time() > end:
-                raise AssertionError(f"it does not come to rest: {waits}\n{self.site.hetao.said()}")
+                raise AssertionError(f"it does not come to rest: {waits}\n{self.site.said()}")
             first = next(iter(waits.items()), None)
             self.progress(f"waiting for quiet{f': {first[0]} {first[1]}' if first else ''}", told.accepted)
             await asyncio.sleep(0.2)

@@ -79,6 +79,7 @@ class Journal:
         self.path, self.accepted, self.attempts = path, 0, 0
         self.faults: list[str] = []
         self.phase = Phase(0, "", "", 0.0)
+        self._most, self._more = 0, asyncio.Event()
         self._began = time.monotonic()
         self._file = path.open("ab")
         self._waiting: list[bytes] = []
@@ -87,6 +88,17 @@ class Journal:
     def now(self) -> float:
         """Seconds since the start of the drill."""
         return time.monotonic() - self._began
+
+    def allow(self, most: int) -> None:
+        """Clients ask for no new write while so many are accepted: the writes are shared out among the victims."""
+        self._most = most
+        self._more.set()
+
+    async def turn(self, goal: int) -> None:
+        """Waits until another write is allowed, or as many as are wanted were accepted."""
+        while self.accepted >= self._most and self.accepted < goal:
+            self._more.clear()
+            await self._more.wait()
 
     def begin(self, victim: str, what: str) -> None:
         self.phase = Phase(self.phase.number + 1 if self.phase.victim else 0, victim, what, self.now())

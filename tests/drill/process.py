@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kit.consumer import Consumer
+from kit.log.kafka import KafkaLog
 from kit.log.sql import SqlLog
 from kit.timers import TimerLoop
 from kit.unit import Unit
@@ -23,7 +24,7 @@ FATE = Path(os.environ["DRILL_FATE"])
 #: Where a process may die: the functions after whose end it does.
 POINTS: dict[str, list[tuple[Any, str]]] = {
     "answer": [(Unit, "commit")],  # committed, and nobody knows
-    "mark": [(SqlLog, "append")],  # published and not marked
+    "mark": [(SqlLog, "append"), (KafkaLog, "append")],  # published and not marked
     "effect": [(Consumer, "_apply")],  # the effects of a batch that are not committed
     "timer": [(TimerLoop, "_fire")],  # in the middle of timers that are due
 }

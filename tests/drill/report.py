@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.drill.audit import DOUBLED, LOST, ORDER, Difference
-from tests.drill.journal import Pages, Phase
+from tests.drill.journal import Pages
 
 #: So many differences are shown; all are in the file beside the journal.
 SHOWN = 20
@@ -18,7 +18,7 @@ SHOWN = 20
 
 @dataclass(slots=True)
 class Row:
-    """`unknown`: attempts without an answer; `gap`: the longest time, in seconds, in which no client was answered."""
+    """`unknown`: attempts without an answer; `gap`: the longest, in seconds, that a client was without service: from asking to the answer."""
 
     victim: str
     what: str
@@ -49,8 +49,6 @@ class Outcome:
 
 
 def outcome(pages: Pages, differences: Sequence[Difference], repeats: int) -> Outcome:
-    ends = [phase.at for phase in pages.phases[1:]]
-    ends.append(max([write.at for write in pages.accepted], default=0.0))
     rows: dict[tuple[str, str], Row] = {}
     of_phase: dict[int, Row] = {}
     for phase in pages.phases:
@@ -58,11 +56,10 @@ def outcome(pages: Pages, differences: Sequence[Difference], repeats: int) -> Ou
         row.strikes += 1
         of_phase[phase.number] = row
     for write in pages.accepted:
-        of_phase[write.phase].accepted += 1
+        row = of_phase[write.phase]
+        row.accepted, row.gap = row.accepted + 1, max(row.gap, write.at - write.asked)
     for attempt in pages.attempts:
         of_phase[attempt["phase"]].unknown += 1
-    for phase, end in zip(pages.phases, ends, strict=True):
-        of_phase[phase.number].gap = max(of_phase[phase.number].gap, _gap(pages, phase, end))
     nowhere = Row("—", "not to be told whose")
     phases = _phases(pages)
     for one in differences:
@@ -70,15 +67,7 @@ def outcome(pages: Pages, differences: Sequence[Difference], repeats: int) -> Ou
         (nowhere if number is None else of_phase[number]).found[one.kind] += 1
     found = [*rows.values(), *([nowhere] if nowhere.found else [])]
     never = [f"{line['id']} {line['rpc']} by {line['account']}" for line in pages.unknown]
-    return Outcome(found, differences, never, repeats, ends[-1])
-
-
-def _gap(pages: Pages, phase: Phase, end: float) -> float:
-    """The longest time without an answer to any client, from the strike to the next one."""
-    moments = sorted(write.at for write in pages.accepted if write.phase == phase.number)
-    return max(
-        (after - before for before, after in zip([phase.at, *moments], [*moments, end], strict=True)), default=0.0
-    )
+    return Outcome(found, differences, never, repeats, max([write.at for write in pages.accepted], default=0.0))
 
 
 def _phases(pages: Pages) -> dict[tuple[str, int], int]:

@@ -7,71 +7,82 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
-from datetime import timedelta
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Self
 from uuid import uuid4
 
 import asyncpg
+import httpx
 import psutil
 
 from kit.postgres import EmbeddedPostgres, leftovers
 from tests.drill import books
-from tests.drill.books import Books
+from tests.drill.books import Books, Record
 from tests.drill.victims import Victim
-from tests.functional.harness import Hetao
+from tests.functional.harness import MORNING, Hetao
 
 #: Seconds that the leases of relays and readers last here, and that a paused process sleeps: longer than its lease.
 LEASE, PAUSE = 3, 4.5
 
-#: What is deleted with time would be missed by an audit at the end, and the clock goes on by weeks.
+#: What is deleted with time would be missed by an audit at the end, since the clock goes on by weeks; and a drill's few accounts call as often as a
+#: county does.
 SETTINGS = {
     "IDENTITY__TOKEN_MINUTES": "600000",
     "RETENTION__TOPIC_DAYS": "400",
     "RETENTION__INBOX_DAYS": "410",
     "RETENTION__REPLY_DAYS": "400",
+    "LIMITS__READS": "10000000",
+    "LIMITS__WRITES": "10000000",
     "LOG__LEASE_SECONDS": str(LEASE),
     "TELEMETRY__LOG_LEVEL": "warning",
 }
 
 
-class Site:
-    """One process with everything in it (`--mode all`): the platform of a laptop."""
+class Site(AbstractContextManager["Site"]):
+    """A running platform, the doors by which clients come in, its books, and whom there is to strike."""
 
-    def __init__(self, hetao: Hetao):
-        self.hetao = hetao
+    #: REST's host and port, and the address of each service over gRPC.
+    rest: tuple[str, int]
+    rpc: Mapping[str, str]
+
+    def __init__(self) -> None:
         self._tokens: dict[str, str] = {}
 
     # -- doors --------------------------------------------------------------------------------------------------------
 
-    @property
-    def rest(self) -> tuple[str, int]:
-        host, port = self.hetao.address.removeprefix("http://").split(":")
-        return host, int(port)
-
-    @property
-    def rpc(self) -> Mapping[str, str]:
-        return dict.fromkeys(("cases", "grid"), self.hetao.rpc_address)
-
     def sign_in(self, accounts: Sequence[str]) -> None:
-        self._tokens = {account: self.hetao.person(account).token for account in accounts}
+        with httpx.Client(base_url=f"http://{self.rest[0]}:{self.rest[1]}", trust_env=False, timeout=30) as http:
+            for account in accounts:
+                answer = http.post("/issuer/token", data={"grant_type": "password", "username": account})
+                self._tokens[account] = answer.raise_for_status().json()["access_token"]
 
     def token(self, account: str) -> str:
         return self._tokens[account]
 
     # -- time ---------------------------------------------------------------------------------------------------------
 
+    @property
+    @abstractmethod
+    def now(self) -> datetime:
+        """The time that the processes have."""
+
+    @abstractmethod
     def travel(self, by: timedelta) -> None:
         """Moves the platform's clock on, in all its processes."""
-        self.hetao.at(self.hetao.now + by)
 
     # -- books --------------------------------------------------------------------------------------------------------
 
+    @abstractmethod
+    def database_url(self) -> str:
+        """Of PostgreSQL's superuser."""
+
     @asynccontextmanager
     async def database(self) -> AsyncIterator[asyncpg.Connection]:
-        """As PostgreSQL's superuser."""
-        connection = await asyncpg.connect(EmbeddedPostgres(self.hetao.folder / "data").dsn(database="hetao"))
+        connection = await asyncpg.connect(self.database_url())
         try:
             yield connection
         finally:
@@ -80,25 +91,88 @@ class Site:
     async def books(self) -> Books:
         """As they stand."""
         async with self.database() as connection:
-            return await books.read(connection, await self.records(connection), self.hetao.now)
+            return await books.read(connection, await self.records(connection), self.now)
 
-    async def records(self, connection: asyncpg.Connection) -> list[books.Record]:
-        """All that the log holds."""
-        return await books.sql_log(connection)
+    @abstractmethod
+    async def records(self, connection: asyncpg.Connection) -> list[Record]:
+        """All that the log holds, each partition in its order."""
 
     async def waits(self) -> dict[str, int]:
         """What is still under way, by name."""
         async with self.database() as connection:
-            waits = await books.unquiet(connection, self.hetao.now)
-            return {**waits, **await self._lag(connection)}
+            waits = await books.unquiet(connection, self.now)
+            return {**waits, **await self.lag(connection)}
 
-    async def _lag(self, connection: asyncpg.Connection) -> dict[str, int]:
-        return await books.sql_lag(connection, books.READERS)
+    @abstractmethod
+    async def lag(self, connection: asyncpg.Connection) -> dict[str, int]:
+        """Records that readers have not committed."""
+
+    @abstractmethod
+    def said(self) -> str:
+        """The last that the processes said, for people who look for what went wrong."""
 
     # -- victims ------------------------------------------------------------------------------------------------------
 
+    @abstractmethod
     def victims(self) -> list[Victim]:
         """Whom there is to strike."""
+
+    async def reachable(self, seconds: float = 60.0) -> None:
+        """Waits until the database answers again."""
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                async with self.database() as connection:
+                    await connection.fetchval("select 1")
+                return
+            except (OSError, asyncpg.PostgresError):
+                assert time.monotonic() < end, "the database did not come back"
+                await asyncio.sleep(0.1)
+
+
+class Whole(Site):
+    """One process with everything in it, which brings its own PostgreSQL: the platform of a laptop."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hetao = _Drilled("all", **SETTINGS)
+        host, port = self.hetao.address.removeprefix("http://").split(":")
+        self.rest, self.rpc = (host, int(port)), dict.fromkeys(("cases", "grid"), self.hetao.rpc_address)
+
+    def __enter__(self) -> Self:
+        try:
+            self.hetao.start()
+        except BaseException:
+            self.hetao.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.hetao.stop()
+        finally:
+            self.hetao.close()
+
+    @property
+    def now(self) -> datetime:
+        return self.hetao.now
+
+    def travel(self, by: timedelta) -> None:
+        self.hetao.at(self.hetao.now + by)
+
+    def database_url(self) -> str:
+        return EmbeddedPostgres(self.hetao.folder / "data").dsn(database="hetao")
+
+    async def records(self, connection: asyncpg.Connection) -> list[Record]:
+        return await books.sql_log(connection)
+
+    async def lag(self, connection: asyncpg.Connection) -> dict[str, int]:
+        return await books.sql_lag(connection, books.READERS)
+
+    def said(self) -> str:
+        return self.hetao.said()
+
+    def victims(self) -> list[Victim]:
         process = "the process"
         return [
             Victim(process, "kill −9", self._kill_process),
@@ -118,82 +192,68 @@ class Site:
 
     async def _kill_process(self) -> None:
         await asyncio.to_thread(self.hetao.kill)
-        await self._start()
+        await asyncio.to_thread(self.hetao.start)
 
     async def _die_at(self, point: str) -> None:
-        fate, process = self.fate, self._process
-        fate.write_text(f"{uuid4().hex} {point}")
-        process.send_signal(signal.SIGUSR1)
+        process = self._process
+        arm(self.hetao.folder / "fate", point, [process.pid])
         if point == "timer":
             self.travel(timedelta(days=3))
         died = await asyncio.to_thread(process.wait, 60)
-        assert died == -signal.SIGKILL, f"it ended with {died}:\n{self.hetao.said()}"
+        assert died == -signal.SIGKILL, f"it ended with {died}:\n{self.said()}"
         self.hetao.processes.remove(process)
-        await self._start()
+        await asyncio.to_thread(self.hetao.start)
 
     async def _pause_process(self) -> None:
-        await pause(self._process.pid)
+        os.kill(self._process.pid, signal.SIGSTOP)
+        try:
+            await asyncio.sleep(PAUSE)
+        finally:
+            os.kill(self._process.pid, signal.SIGCONT)
 
-    async def _kill_postgres(self) -> None:
+    def _strike_postgres(self) -> None:
         for server in leftovers(self.hetao.folder / "data" / "postgres"):
             with suppress(psutil.NoSuchProcess):
                 server.kill()
+
+    async def _kill_postgres(self) -> None:
+        """The process starts it again by itself."""
+        self._strike_postgres()
         await self.reachable()
 
     async def _power_cut(self) -> None:
         await asyncio.to_thread(self.hetao.kill)
-        for server in leftovers(self.hetao.folder / "data" / "postgres"):
-            with suppress(psutil.NoSuchProcess):
-                server.kill()
-        await self._start()
-
-    async def _start(self) -> None:
+        self._strike_postgres()
         await asyncio.to_thread(self.hetao.start)
 
-    async def reachable(self, seconds: float = 60.0) -> None:
-        """Waits until the database answers again."""
-        end = time.monotonic() + seconds
-        while True:
-            try:
-                async with self.database() as connection:
-                    await connection.fetchval("select 1")
-                return
-            except (OSError, asyncpg.PostgresError):
-                assert time.monotonic() < end, "the database did not come back"
-                await asyncio.sleep(0.1)
 
-    @property
-    def fate(self) -> Path:
-        return self.hetao.folder / "fate"
-
-
-async def pause(pid: int, seconds: float = PAUSE) -> None:
-    """SIGSTOP for longer than a lease, then SIGCONT."""
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        await asyncio.sleep(seconds)
-    finally:
-        os.kill(pid, signal.SIGCONT)
-
-
-#: The ways to run the platform that can be drilled.
-SITES: dict[str, type[Site]] = {"all": Site}
-
-
-@contextmanager
-def open_site(mode: str) -> Iterator[Site]:
-    """A platform that runs in processes that can be told to die."""
-    hetao = Drilled(mode, **SETTINGS)
-    try:
-        hetao.start()
-        yield SITES[mode](hetao)
-        hetao.stop()
-    finally:
-        hetao.close()
-
-
-class Drilled(Hetao):
+class _Drilled(Hetao):
     program = "tests.drill.process"
 
     def environment(self, target: str = "all") -> dict[str, str]:
         return {**super().environment(target), "DRILL_FATE": str(self.folder / "fate")}
+
+
+def arm(fate: Path, point: str, processes: Sequence[int]) -> None:
+    """The first of these processes that comes to the point will kill itself."""
+    fate.write_text(f"{uuid4().hex} {point}")
+    for process in processes:
+        os.kill(process, signal.SIGUSR1)
+
+
+class Watch:
+    """A clock that processes read from a file, and that can be moved on: it begins on an ordinary Monday morning."""
+
+    def __init__(self, file: Path, begin: datetime = MORNING):
+        self._file, self._ahead = file, begin - datetime.now(UTC)
+        self.move(timedelta())
+
+    @property
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self._ahead
+
+    def move(self, by: timedelta) -> None:
+        self._ahead += by
+        written = self._file.with_suffix(".new")
+        written.write_text(str(self._ahead.total_seconds()))
+        written.replace(self._file)

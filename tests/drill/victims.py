@@ -6,6 +6,8 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+Strike = Callable[[], Awaitable[None]]
+
 
 @dataclass(frozen=True, slots=True)
 class Victim:
@@ -13,7 +15,7 @@ class Victim:
 
     name: str
     what: str
-    strike: Callable[[], Awaitable[None]]
+    strike: Strike
 
 
 def order(victims: Sequence[Victim], seed: int, rounds: int) -> list[Victim]:

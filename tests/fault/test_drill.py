@@ -14,7 +14,8 @@ from rich.console import Console
 from tests.drill import audit, books, drill, journal, report
 from tests.drill.books import Books, Record
 from tests.drill.journal import Pages
-from tests.drill.site import Site, open_site
+from tests.drill.site import Site
+from tests.drill.sites import SITES
 
 WRITES, SEED = 3000, 7
 
@@ -38,12 +39,12 @@ async def drilled(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Dri
             said.append(what)
             print(f"{accepted:>6}  {what}", flush=True)
 
-    with open_site("all") as site:
+    with SITES["split"]() as site:
         outcome = await drill.run(site, WRITES, SEED, folder, progress)
         yield Drilled(site, outcome, journal.read(folder / "journal.jsonl"))
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_nothing_is_lost_doubled_or_out_of_order(drilled: Drilled) -> None:
     report.show(Console(width=160), drilled.outcome)
     assert [one.what for one in drilled.outcome.differences] == []
@@ -179,4 +180,4 @@ def _swapped(records: list[Record]) -> list[Record]:
 
 
 async def _read(drilled: Drilled, connection: asyncpg.Connection, records: Any) -> Books:
-    return await books.read(connection, records, drilled.site.hetao.now)
+    return await books.read(connection, records, drilled.site.now)

@@ -1,0 +1,224 @@
+"""The platform as separate processes on a real Kafka, PostgreSQL and Redis, as a county has it."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Self
+
+import asyncpg
+from aiokafka import AIOKafkaConsumer
+
+from engines.process import Program
+from engines.split import Part, Split
+from kit.config import load
+from kit.log import lag
+from kit.log.cloudevents import envelope_of
+from kit.log.kafka import KafkaLog
+from tests.drill.books import READERS, Record
+from tests.drill.site import PAUSE, SETTINGS, Site, Watch, arm
+from tests.drill.victims import Strike, Victim
+
+#: Seconds that Kafka stands still: longer than the leases of those who read and relay.
+LONG = 6.0
+
+#: Seconds after which a process that was struck must be ready again.
+READY = 90.0
+
+TOPICS = sorted({topic for _, topic in READERS})
+
+
+class Separate(Site):
+    """A process for each service and the gateway. `durable`: PostgreSQL waits for the disk."""
+
+    def __init__(self, *, durable: bool = True) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="hetao-drill-split-", dir="/tmp"))
+        self.folder.chmod(0o711)  # PostgreSQL's unprivileged user walks through it
+        self.watch = Watch(self.folder / "clock")
+        settings = {f"HETAO_{name}": value for name, value in SETTINGS.items()}
+        settings |= {
+            "HETAO_TIMERS__POLL_SECONDS": "0.05",
+            "TEST_CLOCK": str(self.folder / "clock"),
+            "DRILL_FATE": str(self.folder / "fate"),
+        }
+        command = [sys.executable, "-m", "tests.drill.process"]
+        self.split = Split(self.folder / "data", settings=settings, program=command, durable=durable)
+
+    def __enter__(self) -> Self:
+        try:
+            self.split.start()
+            host, port = self.split.address.removeprefix("http://").split(":")
+            self.rest, self.rpc = (host, int(port)), self.split.addresses()
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        try:
+            self.split.close()
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def now(self) -> datetime:
+        return self.watch.now
+
+    def travel(self, by: timedelta) -> None:
+        self.watch.move(by)
+
+    def said(self) -> str:
+        return "\n".join(f"{name}:\n{part.program.said(15)}" for name, part in self.split.parts.items())
+
+    # -- books --------------------------------------------------------------------------------------------------------
+
+    def database_url(self) -> str:
+        return self.split.postgres.url
+
+    async def records(self, connection: asyncpg.Connection) -> list[Record]:
+        """Read from the broker as anybody could, from the beginning."""
+        consumer = AIOKafkaConsumer(
+            *TOPICS, bootstrap_servers=self.split.kafka.address, enable_auto_commit=False, auto_offset_reset="earliest"
+        )
+        await consumer.start()
+        found: list[Record] = []
+        try:
+            while {place.topic for place in consumer.assignment()} != set(TOPICS):
+                await asyncio.sleep(0.05)
+            ends = await consumer.end_offsets(consumer.assignment())
+            while any([await consumer.position(place) < end for place, end in ends.items()]):
+                for place, batch in (await consumer.getmany(timeout_ms=500, max_records=5000)).items():
+                    for one in batch:
+                        envelope = envelope_of(one.headers, one.key)
+                        found.append(
+                            Record(
+                                place.topic,
+                                place.partition,
+                                one.offset,
+                                envelope.id,
+                                envelope.type,
+                                envelope.key,
+                                envelope.snapshot,
+                                one.value or b"",
+                            )
+                        )
+        finally:
+            await consumer.stop()
+        return found
+
+    async def lag(self, connection: asyncpg.Connection) -> dict[str, int]:
+        log = KafkaLog.of(load(kafka={"bootstrap": self.split.kafka.address}))
+        try:
+            behind = {f"{group} behind {topic}": await lag(log, group, [topic]) for group, topic in READERS}
+        finally:
+            await log.close()
+        return {name: count for name, count in behind.items() if count}
+
+    # -- victims ------------------------------------------------------------------------------------------------------
+
+    def victims(self) -> list[Victim]:
+        split = self.split
+        found = [Victim(name, "kill −9", self._killed([part])) for name, part in split.parts.items()]
+        found += [
+            Victim("cases", "kill −9 between commit and answer", self._dies("cases", "answer")),
+            Victim("cases' relay", "kill −9 between publishing and marking", self._dies("cases", "mark")),
+            Victim("grid's relay", "kill −9 between publishing and marking", self._dies("grid", "mark")),
+            Victim("notify's consumer", "kill −9 in mid-batch", self._dies("notify", "effect")),
+            Victim("cases' consumer", "kill −9 in mid-batch", self._dies("cases", "effect")),
+            Victim("cases' timers", "kill −9 in the middle of what is due", self._dies("cases", "timer")),
+            Victim("cases", f"paused for {PAUSE} s, past its lease", self._paused(self._parts("cases"))),
+            Victim("Kafka", "kill −9", self._engine(split.kafka.kill, split.kafka.start)),
+            Victim("Kafka", f"paused for {LONG} s", self._engine(split.kafka.pause, split.kafka.resume, LONG)),
+            Victim("PostgreSQL", "kill −9", self._engine(split.postgres.kill, split.postgres.start)),
+            Victim("Redis", "kill −9", self._engine(split.redis.kill, split.redis.start)),
+            Victim("Redis", f"paused for {PAUSE} s", self._engine(split.redis.pause, split.redis.resume, PAUSE)),
+            Victim("the power", "kill −9 of everything at once", self._power_cut),
+        ]
+        return found
+
+    def _parts(self, service: str) -> list[Part]:
+        return [part for part in self.split.parts.values() if part.service == service]
+
+    def _killed(self, parts: Sequence[Part]) -> Strike:
+        async def strike() -> None:
+            for part in parts:
+                await asyncio.to_thread(part.program.kill)
+            await self._again(parts)
+
+        return strike
+
+    def _dies(self, service: str, point: str) -> Strike:
+        async def strike() -> None:
+            parts = self._parts(service)
+            arm(self.folder / "fate", point, [part.program.pid for part in parts if part.program.pid])
+            if point == "timer":
+                self.travel(timedelta(days=3))
+            end = time.monotonic() + 60
+            while all(part.program.alive for part in parts):
+                assert time.monotonic() < end, f"{service} never came to {point}:\n{self.said()}"
+                await asyncio.sleep(0.02)
+            await self._again([part for part in parts if not part.program.alive])
+
+        return strike
+
+    def _paused(self, parts: Sequence[Part]) -> Strike:
+        async def strike() -> None:
+            programs: list[Program] = [part.program for part in parts]
+            for program in programs:
+                program.pause()
+            try:
+                await asyncio.sleep(PAUSE)
+            finally:
+                for program in programs:
+                    program.resume()
+
+        return strike
+
+    def _engine(self, strike: Callable[[], None], heal: Callable[[], None], seconds: float = 0.5) -> Strike:
+        """`seconds`: how long it is away."""
+
+        async def struck() -> None:
+            await asyncio.to_thread(strike)
+            try:
+                await asyncio.sleep(seconds)
+            finally:
+                await asyncio.to_thread(heal)
+            await asyncio.to_thread(self.split.until_ready, READY)
+
+        return struck
+
+    async def _power_cut(self) -> None:
+        split = self.split
+
+        def strike() -> None:
+            split.kill_parts()
+            for engine in (split.kafka, split.postgres, split.redis):
+                engine.kill()
+
+        await asyncio.to_thread(strike)
+        await asyncio.to_thread(split.start)
+
+    async def _again(self, parts: Sequence[Part]) -> None:
+        """Started by whoever looks after it."""
+        for part in parts:
+            assert not part.program.alive
+            await asyncio.to_thread(part.program.begin)
+        for part in parts:
+            await asyncio.to_thread(self._ready, part)
+
+    def _ready(self, part: Part) -> None:
+        end = time.monotonic() + READY
+        while not part.ready:
+            assert part.program.alive, f"{part.name} ended with {part.program.exit_status}:\n{part.program.said()}"
+            assert time.monotonic() < end, f"{part.name} waits for {part.readiness()}"
+            time.sleep(0.05)
