@@ -37,6 +37,9 @@ logger = logging.getLogger(__name__)
 #: The embedded event log has a schema and a role like a service.
 LOG_SCHEMA = "log"
 
+#: A schema that is there while a restore is under way.
+RESTORING = "hetao_restoring"
+
 #: Said by a server that will not let us in, however long we wait.
 _NO_USE_WAITING = (
     asyncpg.InvalidAuthorizationSpecificationError,
@@ -54,6 +57,7 @@ class Database:
     def __init__(self, settings: Settings, embedded: EmbeddedPostgres | None = None):
         self.settings, self.embedded = settings, embedded
         self._role_secret: bytes | None = None
+        self.restoring = False
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -226,6 +230,7 @@ class Database:
         connection = await self._connect(self._administrator(), {"application_name": "hetao prepare"})
         try:
             await _check(connection)
+            await self._look_for_restoring(connection)
             async with locked(connection, "prepare", self.settings.database.start_timeout):
                 try:
                     await self._make_roles(connection, shared)
@@ -235,6 +240,72 @@ class Database:
             raise _refused(self._administrator(), error) from error
         finally:
             await connection.close()
+
+    async def server_version(self, service: str) -> int:
+        """The major version of the server that keeps a service's schema."""
+        own = service in self.settings.database.urls
+        connection = await self._connect(self.address(service) if own else self._administrator(), {})
+        try:
+            return int(connection.get_server_version().major)
+        finally:
+            await connection.close()
+
+    # -- restoring ----------------------------------------------------------------------------------------------------
+
+    async def begin_restoring(self, services: Sequence[str]) -> None:
+        """From now on no platform starts here until `end_restoring`. Then every schema is dropped with all that is in it."""
+        self.restoring = True
+        if self.embedded:
+            await self._make_database()
+        for address in self._owners(services):
+            connection = await self._connect(address, {})
+            try:
+                await connection.execute(f"create schema if not exists {RESTORING}")
+            finally:
+                await connection.close()
+        for service in services:
+            address = self._administrator() if service not in self.settings.database.urls else self.address(service)
+            connection = await self._connect(address, {"lock_timeout": "10s"})
+            try:
+                await connection.execute(
+                    f"drop schema if exists {quoted(service)} cascade; drop schema if exists {quoted(shadow_of(service))} cascade"
+                )
+            finally:
+                await connection.close()
+
+    async def end_restoring(self, services: Sequence[str]) -> None:
+        for address in self._owners(services):
+            connection = await self._connect(address, {})
+            try:
+                await connection.execute(f"drop schema if exists {RESTORING}")
+            finally:
+                await connection.close()
+        self.restoring = False
+
+    def _owners(self, services: Sequence[str]) -> list[dict[str, Any]]:
+        """Whoever may make schemas, once for each database."""
+        own = [self.address(service) for service in services if service in self.settings.database.urls]
+        return own + [self._administrator()] * (len(own) < len(services))
+
+    async def _look_for_restoring(self, connection: asyncpg.Connection) -> None:
+        if not self.restoring and await connection.fetchval(
+            "select true from pg_namespace where nspname = $1", RESTORING
+        ):
+            raise StartupError(
+                "数据库的恢复没有完成：请再次运行 hetao restore --force",
+                "a restore of the database was not finished: run hetao restore --force again",
+            )
+
+    async def is_fresh(self, schemas: Sequence[str]) -> bool:
+        """Whether no service has ever stored anything here."""
+        for schema in schemas:
+            connection = await self.connect(schema)
+            try:
+                if await connection.fetchval("select to_regclass('migration') is not null"):
+                    return False
+            finally:
+                await connection.close()
+        return True
 
     def _administrator(self) -> dict[str, Any]:
         if self.embedded:
@@ -257,6 +328,7 @@ class Database:
         connection = await self.connect(service)
         try:
             await _check(connection)
+            await self._look_for_restoring(connection)
             if not await connection.fetchval("select true from pg_namespace where nspname = $1", service):
                 await connection.execute(f"create schema if not exists {quoted(service)}")
                 await connection.execute(f"create schema if not exists {quoted(shadow_of(service))}")

@@ -20,13 +20,12 @@ from typing import Any, Self
 import asyncpg
 
 from hetao.operations.v1 import operations_pb2, trust_pb2
-from kit import folders, metrics, telemetry, unit, vitals
+from kit import folders, metrics, telemetry, unit, vitals, watches
 from kit.clock import Clock
 from kit.config import DATA, Settings
 from kit.consumer import Consumer
-from kit.database import LOG_SCHEMA, Database
+from kit.database import LOG_SCHEMA, RESTORING, Database
 from kit.errors import StartupError
-from kit.events import topic_of
 from kit.follow import Follower
 from kit.identity import Roles
 from kit.issuer import DemoIssuer
@@ -39,12 +38,12 @@ from kit.operations import OperationsApi
 from kit.ops import Answer, Ops
 from kit.own_tokens import ServiceToken
 from kit.production import check_settings
-from kit.readiness import LOOK, Readiness
+from kit.readiness import Readiness
 from kit.readings import Readings
 from kit.redis import Redis
 from kit.relay import Relay
 from kit.rpc.channel import LocalChannel
-from kit.rpc.client import ServiceChannel, serving
+from kit.rpc.client import ServiceChannel
 from kit.rpc.methods import methods_of
 from kit.rpc.pipeline import Dispatcher
 from kit.rpc.server import Server
@@ -210,48 +209,20 @@ class Platform:
         if not self.settings.database.prepare:
             return False
         await self.database.prepare(tables)
-        return await self._is_fresh(tables)
+        return await self.database.is_fresh(tables)
 
     def _watch(self, tables: Sequence[str]) -> None:
         """What must be there from now on, and what is told when it is missing."""
-        named = [name for name in tables if name in self.settings.database.urls] or tables[:1]
-        for name in named:
-            look = "postgres" if len(named) == 1 else f"postgres of {name}"
-            self._run(f"watch {look}", self.state.watch(look, self.database.prober(name), needed=True))
-        if self.settings.kafka.bootstrap and any(LOG in module.engines for module in self.modules):
-            self._run("watch kafka", self.state.watch("kafka", lambda: self.log.look(self._topics()), needed=False))
-        here = {module.name for module in self.modules}
-        for name in sorted({called for module in self.modules for called in module.calls} - here):
-            self.state.waiting[name] = "not asked yet"
-            self._run(f"watch {name}", self._watch_neighbour(name))
-
-    async def _watch_neighbour(self, name: str) -> None:
-        """It is waited for at the start, but not for ever: whoever calls it then is told that it is away, and the others are served."""
-        channel = self.channel(name)
-
-        async def look() -> None:
-            await serving(channel, LOOK)
-
-        with contextlib.suppress(ConnectionError, TimeoutError):
-            await self.state.until(name, look, seconds=self.settings.ops.patience_seconds)
-        await self.state.watch(name, look, needed=False)
-
-    async def _is_fresh(self, schemas: Sequence[str]) -> bool:
-        """Whether no service has ever stored anything here."""
-        for schema in schemas:
-            connection = await self.database.connect(schema)
-            try:
-                if await connection.fetchval("select to_regclass('migration') is not null"):
-                    return False
-            finally:
-                await connection.close()
-        return True
-
-    def _topics(self) -> list[str]:
-        """What is written and read here."""
-        here = [module for module in self.modules if LOG in module.engines]
-        written = {module.name for module in here if POSTGRES in module.engines}
-        return sorted(topic_of(name) for name in written.union(*(module.hears for module in here)))
+        found: list[watches.Work] = []
+        if tables:
+            found += watches.of_database(self.state, self.settings, self.database, tables)
+        if any(LOG in module.engines for module in self.modules):
+            found += watches.of_log(self.state, self.log, self.modules)
+        if self.settings.redis_url:
+            found += watches.of_redis(self.state, self.redis)
+        patience = self.settings.ops.patience_seconds
+        for name, work in [*found, *watches.of_neighbours(self.state, self.modules, self.channel, patience)]:
+            self._run(f"watch {name}", work)
 
     async def _open_log(self) -> Log:
         if self.settings.kafka.bootstrap:
@@ -261,7 +232,7 @@ class Platform:
             self._exit.push_async_callback(kafka.close)
             if self.ops.listening:
                 await self.state.until("kafka", lambda: kafka.look([]))
-                await self.state.until("topics", lambda: kafka.look(self._topics()))
+                await self.state.until("topics", lambda: kafka.look(watches.topics_of(self.modules)))
             return kafka
         pool = await self._pool(LOG_SCHEMA, self.settings.database.background_pool_size + len(self.modules))
         sql_log = SqlLog(
@@ -329,7 +300,12 @@ class Platform:
         return Service(runtime, parts, dispatcher, relay, consumer, timers)
 
     async def _installation(self, service: str, pool: Any) -> int:
-        """The installation's epoch. Raises `StartupError` if its data were sealed with another keyring."""
+        """The installation's epoch. Raises `StartupError` if its data were sealed with another keyring, or are only half restored."""
+        if await pool.fetchval("select true from pg_namespace where nspname = $1", RESTORING):
+            raise StartupError(
+                "数据库的恢复没有完成：请再次运行 hetao restore --force",
+                "a restore of the database was not finished: run hetao restore --force again",
+            )
         ours = self.keys.fingerprint
         row = await pool.fetchrow(
             "update installation set keyring = case keyring when '' then $1 else keyring end returning epoch, keyring",
