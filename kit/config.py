@@ -159,6 +159,23 @@ class Http(Section):
     timeout: float = doc("一次请求的最长秒数", "seconds that a request may take", 15.0, gt=0)
 
 
+class Stream(Section):
+    """Events as they happen, for front ends."""
+
+    history: int = doc(
+        "为断线重连保留的最近事件数",
+        "newest events that are kept for readers who come back",
+        20_000,
+        ge=10,
+        le=1_000_000,
+    )
+    connections: int = doc("每个进程同时打开的事件流数", "streams that one process has open at a time", 2_000, ge=1)
+    per_account: int = doc("每个账号同时打开的事件流数", "streams that one account has open at a time", 20, ge=1)
+    heartbeat_seconds: float = doc(
+        "无事件时的心跳间隔（秒）", "seconds between signs of life when nothing happens", 15.0, ge=0.1
+    )
+
+
 class Tls(Section):
     """TLS between processes. It is on where `ca` is set; the files are read again when they change."""
 
@@ -480,6 +497,7 @@ class Settings(BaseSettings):
     log: Log = doc("事件日志", "event log", Log)
     kafka: Kafka = doc("Kafka", "Kafka", Kafka)
     http: Http = doc("REST 接口", "REST", Http)
+    stream: Stream = doc("事件流", "live events", Stream)
     grpc: Grpc = doc("gRPC 接口", "gRPC", Grpc)
     identity: Identity = doc("身份", "identity", Identity)
     keys: Keys = doc("密钥", "keys", Keys)

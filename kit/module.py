@@ -22,6 +22,7 @@ from kit.events import Event, Handler
 from kit.identity import Principal
 from kit.issuer import DemoIssuer
 from kit.limits import Limits
+from kit.log import Log
 from kit.metrics import Gauge, Reading
 from kit.redis import Redis
 from kit.rpc.traced import TracedChannel
@@ -101,6 +102,7 @@ class Runtime:
         readiness: Callable[[], Mapping[str, str]],
         limits: Limits,
         redis: Redis | None = None,
+        log: Log | None = None,
     ):
         self.module, self.name = module, module.name
         self.background_pool_name = f"{module.name} background"
@@ -109,7 +111,7 @@ class Runtime:
         #: The demo issuer, in the embedded profile alone.
         self.issuer = issuer
         self.limits = limits
-        self._channel, self._pools, self._redis = channel, pools, redis
+        self._channel, self._pools, self._redis, self._log = channel, pools, redis, log
         self.system = Principal.system_of(settings.root_division)
         self.source = f"/{settings.root_division}/{module.name}"
         #: Raised by 1 at install and at every restore; events carry it.
@@ -131,6 +133,13 @@ class Runtime:
         if self._pools is None:
             raise RuntimeError(f"the module {self.name} does not declare the engine postgres")
         return self._pools
+
+    @property
+    def log(self) -> Log:
+        """The log of events, for whoever reads it without a group; relays and consumers are the kit's own."""
+        if self._log is None:
+            raise RuntimeError(f"the module {self.name} does not declare the engine log")
+        return self._log
 
     @property
     def redis(self) -> Redis:

@@ -287,6 +287,7 @@ class Platform:
             readiness=self.readiness,
             limits=self.limits,
             redis=self.redis if REDIS in module.engines else None,
+            log=self.log if LOG in module.engines else None,
         )
         parts = module.build(runtime)
         if pools is None:
