@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -36,6 +36,7 @@ RECONNECT = [
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.min_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 200),
+    ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
 ]
 
 
@@ -60,9 +61,9 @@ class Unsent(Exception):
 
 
 class Doors(Protocol):
-    """Where the platform is: REST's host and port, gRPC's address by service, and a token for an account."""
+    """Where the platform is: host and port of each gateway, gRPC's address by service, and a token for an account."""
 
-    rest: tuple[str, int]
+    rest: Sequence[tuple[str, int]]
     rpc: Mapping[str, str]
 
     def token(self, account: str) -> str: ...
@@ -174,7 +175,7 @@ class Client:
             return answer, which.shown(answer, over_rest=not over_grpc), tries
 
     async def _over_rest(self, account: str, which: Call, body: dict[str, Any], request_id: str) -> dict[str, Any]:
-        connection = self._connections.pop(account, None) or Connection(*self._doors.rest, self._doors.token(account))
+        connection = self._connections.pop(account, None) or self._connect(account)
         path, left = which.rest(body)
         whole = False
         try:
@@ -194,6 +195,9 @@ class Client:
         if status in PASSING:
             raise Unanswered(f"{status} {_reason(answer)}")
         raise self._refused(f"{which.rpc} {request_id} by {account}: {status} {answer}")
+
+    def _connect(self, account: str) -> Connection:
+        return Connection(*self.chance.choice(self._doors.rest), self._doors.token(account))
 
     async def _over_grpc(self, account: str, which: Call, body: dict[str, Any], request_id: str) -> dict[str, Any]:
         given = {**body, "requestId": request_id} if request_id else body

@@ -1,7 +1,7 @@
 """The command `hetao` with the drill's clock, and told from outside to die at a certain moment: `python -m tests.drill.process serve`.
 
-DRILL_FATE names a file with a token and the name of a point. At SIGUSR1 a process reads it, and the first of all processes so armed that comes to
-the point kills itself −9. The product knows nothing of it.
+DRILL_FATE names a file with a token, the name of a point and a signal. At SIGUSR1 a process reads it, and the first of all processes so armed that
+comes to the point sends itself the signal: SIGKILL, or SIGSTOP for a sleep in the worst moment. The product knows nothing of it.
 """
 
 from __future__ import annotations
@@ -29,24 +29,26 @@ POINTS: dict[str, list[tuple[Any, str]]] = {
     "timer": [(TimerLoop, "_fire")],  # in the middle of timers that are due
 }
 
-_armed: tuple[str, str] | None = None  # (token, point)
+_armed: tuple[str, str, signal.Signals] | None = None  # (token, point, signal)
 
 
 def arm(*_: Any) -> None:
     global _armed
-    token, point = FATE.read_text().split()
-    _armed = token, point
+    token, point, number = FATE.read_text().split()
+    _armed = token, point, signal.Signals(int(number))
 
 
 def reached(point: str) -> None:
-    """Dies if it is told to, and if no other process has died of the same fate."""
+    """Dies or sleeps if it is told to, and if no other process has met the same fate."""
+    global _armed
     if _armed is None or _armed[1] != point:
         return
+    (token, _, number), _armed = _armed, None
     try:
-        os.close(os.open(FATE.with_suffix(f".{_armed[0]}"), os.O_CREAT | os.O_EXCL))
+        os.close(os.open(FATE.with_suffix(f".{token}"), os.O_CREAT | os.O_EXCL))
     except FileExistsError:
         return
-    os.kill(os.getpid(), signal.SIGKILL)
+    os.kill(os.getpid(), number)
 
 
 def watch(point: str, of: Any, name: str) -> None:

@@ -45,8 +45,8 @@ SETTINGS = {
 class Site(AbstractContextManager["Site"]):
     """A running platform, the doors by which clients come in, its books, and whom there is to strike."""
 
-    #: REST's host and port, and the address of each service over gRPC.
-    rest: tuple[str, int]
+    #: Host and port of each gateway, and the address of each service over gRPC.
+    rest: Sequence[tuple[str, int]]
     rpc: Mapping[str, str]
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class Site(AbstractContextManager["Site"]):
     # -- doors --------------------------------------------------------------------------------------------------------
 
     def sign_in(self, accounts: Sequence[str]) -> None:
-        with httpx.Client(base_url=f"http://{self.rest[0]}:{self.rest[1]}", trust_env=False, timeout=30) as http:
+        with httpx.Client(base_url="http://{}:{}".format(*self.rest[0]), trust_env=False, timeout=30) as http:
             for account in accounts:
                 answer = http.post("/issuer/token", data={"grant_type": "password", "username": account})
                 self._tokens[account] = answer.raise_for_status().json()["access_token"]
@@ -137,7 +137,7 @@ class Whole(Site):
         super().__init__()
         self.hetao = _Drilled("all", **SETTINGS)
         host, port = self.hetao.address.removeprefix("http://").split(":")
-        self.rest, self.rpc = (host, int(port)), dict.fromkeys(("cases", "grid"), self.hetao.rpc_address)
+        self.rest, self.rpc = [(host, int(port))], dict.fromkeys(("cases", "grid"), self.hetao.rpc_address)
 
     def __enter__(self) -> Self:
         try:
@@ -180,7 +180,7 @@ class Whole(Site):
             Victim("the relay's leader", "kill −9 between publishing and marking", lambda: self._die_at("mark")),
             Victim("a consumer", "kill −9 in mid-batch", lambda: self._die_at("effect")),
             Victim("the timers", "kill −9 in the middle of what is due", lambda: self._die_at("timer")),
-            Victim(process, f"paused for {PAUSE} s, past its lease", self._pause_process),
+            Victim("the relay's leader", f"paused for {PAUSE} s, past its lease", self._pause_process),
             Victim("PostgreSQL", "kill −9", self._kill_postgres),
             Victim("the power", "kill −9 of everything at once", self._power_cut),
         ]
@@ -205,7 +205,9 @@ class Whole(Site):
         await asyncio.to_thread(self.hetao.start)
 
     async def _pause_process(self) -> None:
-        os.kill(self._process.pid, signal.SIGSTOP)
+        """In the worst moment: after publishing and before marking."""
+        arm(self.hetao.folder / "fate", "mark", [self._process.pid], signal.SIGSTOP)
+        await sleeps([self._process.pid])
         try:
             await asyncio.sleep(PAUSE)
         finally:
@@ -234,11 +236,22 @@ class _Drilled(Hetao):
         return {**super().environment(target), "DRILL_FATE": str(self.folder / "fate")}
 
 
-def arm(fate: Path, point: str, processes: Sequence[int]) -> None:
-    """The first of these processes that comes to the point will kill itself."""
-    fate.write_text(f"{uuid4().hex} {point}")
+def arm(fate: Path, point: str, processes: Sequence[int], number: signal.Signals = signal.SIGKILL) -> None:
+    """The first of these processes that comes to the point will send itself the signal."""
+    fate.write_text(f"{uuid4().hex} {point} {int(number)}")
     for process in processes:
         os.kill(process, signal.SIGUSR1)
+
+
+async def sleeps(processes: Sequence[int], seconds: float = 60.0) -> int:
+    """Waits until one of these processes has stopped itself."""
+    end = time.monotonic() + seconds
+    while True:
+        for process in processes:
+            if psutil.Process(process).status() == psutil.STATUS_STOPPED:
+                return process
+        assert time.monotonic() < end, "none came to the point where it was to sleep"
+        await asyncio.sleep(0.02)
 
 
 class Watch:

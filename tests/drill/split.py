@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -15,14 +17,13 @@ from typing import Self
 import asyncpg
 from aiokafka import AIOKafkaConsumer
 
-from engines.process import Program
 from engines.split import Part, Split
 from kit.config import load
 from kit.log import lag
 from kit.log.cloudevents import envelope_of
 from kit.log.kafka import KafkaLog
 from tests.drill.books import READERS, Record
-from tests.drill.site import PAUSE, SETTINGS, Site, Watch, arm
+from tests.drill.site import PAUSE, SETTINGS, Site, Watch, arm, sleeps
 from tests.drill.victims import Strike, Victim
 
 #: Seconds that Kafka stands still: longer than the leases of those who read and relay.
@@ -35,9 +36,9 @@ TOPICS = sorted({topic for _, topic in READERS})
 
 
 class Separate(Site):
-    """A process for each service and the gateway. `durable`: PostgreSQL waits for the disk."""
+    """A process for each service and the gateway, or `replicas` of each."""
 
-    def __init__(self, *, durable: bool = True) -> None:
+    def __init__(self, replicas: int = 1) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="hetao-drill-split-", dir="/tmp"))
         self.folder.chmod(0o711)  # PostgreSQL's unprivileged user walks through it
@@ -49,13 +50,13 @@ class Separate(Site):
             "DRILL_FATE": str(self.folder / "fate"),
         }
         command = [sys.executable, "-m", "tests.drill.process"]
-        self.split = Split(self.folder / "data", settings=settings, program=command, durable=durable)
+        self.split = Split(self.folder / "data", settings=settings, program=command, replicas=replicas)
 
     def __enter__(self) -> Self:
         try:
             self.split.start()
-            host, port = self.split.address.removeprefix("http://").split(":")
-            self.rest, self.rpc = (host, int(port)), self.split.addresses()
+            self.rest = [("127.0.0.1", gateway.http) for gateway in self.split.gateways]
+            self.rpc = {name: f"ipv4:{address}" for name, address in self.split.addresses().items()}
         except BaseException:
             self._end()
             raise
@@ -128,7 +129,10 @@ class Separate(Site):
 
     def victims(self) -> list[Victim]:
         split = self.split
-        found = [Victim(name, "kill −9", self._killed([part])) for name, part in split.parts.items()]
+        first = {
+            part.service: part for part in reversed(split.parts.values())
+        }  # the others go on where there are several
+        found = [Victim(part.name, "kill −9", self._killed([part])) for part in first.values()]
         found += [
             Victim("cases", "kill −9 between commit and answer", self._dies("cases", "answer")),
             Victim("cases' relay", "kill −9 between publishing and marking", self._dies("cases", "mark")),
@@ -136,7 +140,8 @@ class Separate(Site):
             Victim("notify's consumer", "kill −9 in mid-batch", self._dies("notify", "effect")),
             Victim("cases' consumer", "kill −9 in mid-batch", self._dies("cases", "effect")),
             Victim("cases' timers", "kill −9 in the middle of what is due", self._dies("cases", "timer")),
-            Victim("cases", f"paused for {PAUSE} s, past its lease", self._paused(self._parts("cases"))),
+            Victim("cases' relay", f"paused for {PAUSE} s, past its lease", self._sleeps("cases", "mark")),
+            Victim("notify's consumer", f"paused for {PAUSE} s in mid-batch", self._sleeps("notify", "effect")),
             Victim("Kafka", "kill −9", self._engine(split.kafka.kill, split.kafka.start)),
             Victim("Kafka", f"paused for {LONG} s", self._engine(split.kafka.pause, split.kafka.resume, LONG)),
             Victim("PostgreSQL", "kill −9", self._engine(split.postgres.kill, split.postgres.start)),
@@ -171,16 +176,18 @@ class Separate(Site):
 
         return strike
 
-    def _paused(self, parts: Sequence[Part]) -> Strike:
+    def _sleeps(self, service: str, point: str) -> Strike:
+        """Longer than its lease: where there are others, one of them has taken its place when it wakes."""
+
         async def strike() -> None:
-            programs: list[Program] = [part.program for part in parts]
-            for program in programs:
-                program.pause()
+            parts = self._parts(service)
+            pids = [part.program.pid for part in parts if part.program.pid]
+            arm(self.folder / "fate", point, pids, signal.SIGSTOP)
+            sleeper = await sleeps(pids)
             try:
                 await asyncio.sleep(PAUSE)
             finally:
-                for program in programs:
-                    program.resume()
+                os.kill(sleeper, signal.SIGCONT)
 
         return strike
 
