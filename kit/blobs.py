@@ -152,6 +152,25 @@ class Blobs:
         found = await self._call(lambda: obstore.list_with_delimiter(self._store, f"photos/{photo_id}"))
         return frozenset(path.rpartition("/")[2] for path in found["common_prefixes"])
 
+    # -- all of it, for backups ---------------------------------------------------------------------------------------
+
+    @property
+    def local(self) -> bool:
+        """Whether it is a folder of this machine."""
+        return self._folder is not None
+
+    async def paths(self) -> list[tuple[str, int]]:
+        """Everything that is stored, with its size in bytes."""
+        found = await self._call(lambda: obstore.list(self._store).collect())
+        return sorted((str(one["path"]), int(one["size"])) for one in found)
+
+    async def raw(self, path: str) -> bytes | None:
+        """What is stored under a path, as it is."""
+        return await self._read(path)
+
+    async def put_raw(self, path: str, data: bytes) -> None:
+        await self._write(path, data)
+
     async def _call(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
@@ -233,6 +252,12 @@ def _upright(image: Image.Image) -> Image.Image:
     plain = Image.new("RGB", turned.size)  # a new image carries no metadata along
     plain.paste(turned.convert("RGB"))
     return plain
+
+
+def content_of(path: str) -> str:
+    """The SHA-256 of what stands under a path, where the path says so; "" where it does not."""
+    kind, _, rest = path.partition("/")
+    return rest.rpartition("/")[2] if kind == "blobs" else ""
 
 
 def _path(blob_id: str) -> str:

@@ -37,6 +37,8 @@ COMMANDS = {
     "migrate": ("services.cli.database", "准备并升级数据库 · prepare the database and migrate it"),
     "topics": ("services.cli.topics", "建立 Kafka 主题 · make the topics of Kafka"),
     "audit": ("services.cli.database", "导出与核验审计 · export and verify the audit"),
+    "backup": ("services.cli.backup", "备份整个平台 · back the whole platform up"),
+    "restore": ("services.cli.backup", "从备份恢复 · restore from a backup"),
     "rebuild": ("services.cli.operate", "重建读模型 · build read models anew"),
     "deadletters": ("services.cli.operate", "搁置的事件 · events that were put aside"),
     "demo": ("services.cli.demo", "装载一年的演示案件（仅内嵌模式） · load a made-up year of cases (embedded only)"),
