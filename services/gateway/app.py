@@ -17,9 +17,10 @@ from kit import telemetry
 from kit.blobs import Blobs
 from kit.errors import DomainError
 from kit.module import Runtime
-from services.gateway import contracts, docs, issuer, media
+from services.gateway import contracts, docs, issuer, media, oauth, stream
 from services.gateway.access import access, answered, http_span
 from services.gateway.admission import Admission
+from services.gateway.hub import Hub
 from services.gateway.problems import CONTENT_TYPE, STATUS, Problem, field_error, problem
 from services.gateway.transcode import SECURITY, Api, App, Receive, Scope, Send, routes
 
@@ -28,9 +29,12 @@ log = logging.getLogger(__name__)
 #: Asked every few seconds by whoever watches the process; nobody reads of it.
 PROBES = ("/healthz", "/readyz")
 
+#: What people call the fields of what is no RPC.
+LABELS = {**media.LABELS, **stream.LABELS}
 
-def create(runtime: Runtime) -> App:
-    """The application of one process."""
+
+def create(runtime: Runtime, hub: Hub | None = None) -> App:
+    """The application of one process; with live events where there is a hub, which is run by whoever runs the application."""
     settings = runtime.settings
     behind = FastAPI(title="河套 Hetao", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     _health(behind, runtime)
@@ -38,6 +42,9 @@ def create(runtime: Runtime) -> App:
     blobs = Blobs.open(settings.media_url, pixel_limit=settings.media.pixel_limit)
     admission = Admission(runtime)
     behind.include_router(media.router(runtime, blobs, admission))
+    if hub is not None:
+        behind.include_router(stream.router(runtime, hub, admission))
+    behind.include_router(oauth.router(runtime, admission))
     if runtime.issuer is not None:
         behind.include_router(issuer.router(runtime.issuer), prefix="/issuer")
     _errors(behind, runtime)
@@ -55,7 +62,10 @@ def create(runtime: Runtime) -> App:
         api,
         allow_origins=settings.http.cors_origins,
         allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-        allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "traceparent"],
+        allow_headers=[
+            *("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "Last-Event-ID"),
+            "traceparent",
+        ],
         expose_headers=["ETag", "Retry-After", "RateLimit", "RateLimit-Policy"],
         max_age=600,
     )
@@ -86,10 +96,11 @@ class Logged:
                 await self._app(scope, receive, noting)
             finally:
                 template = getattr(scope.get("route"), "path", "")
-                span.rename(f"{method} {template}".strip())
+                name = f"{method} {template}".strip()
+                span.rename(name)
                 # A stream may last for hours: what counts is when it began to answer.
                 answered(span, scope, template, status, (began or time.perf_counter()) - started)
-                access.info("%s %s %d %.1f ms", method, template, status, (time.perf_counter() - started) * 1000)
+                access.info("%s %d %.1f ms", name, status, (time.perf_counter() - started) * 1000)
 
 
 def _health(app: FastAPI, runtime: Runtime) -> None:
@@ -119,7 +130,7 @@ def _errors(app: FastAPI, runtime: Runtime) -> None:
     async def on_domain_error(request: Request, error: Any) -> Response:
         headers = {"retry-after": "1"} if STATUS[error.code] in (429, 503) else None
         zh, en = texts.of_error(error)
-        label = media.LABELS.get(error.field)
+        label = LABELS.get(error.field)
         errors = [field_error(error.field, label, error.reason, zh, en)] if label else ()
         return answer(
             Problem(STATUS[error.code], error.reason, (zh, en), code=error.code.name, errors=errors, headers=headers)
