@@ -167,14 +167,19 @@ class Program:
 
     # -- what is left behind ------------------------------------------------------------------------------------------
 
-    def end_leftover(self) -> None:
-        """Ends the process that the note names, if it is still the one that was started."""
+    def leftover(self) -> psutil.Process | None:
+        """The process that the note names, if it is still the one that was started."""
         try:
             note = json.loads(self._note.read_text())
             left = psutil.Process(note["pid"])
-            if abs(left.create_time() - note["began"]) > 1:
-                raise psutil.NoSuchProcess(left.pid)
+            same = abs(left.create_time() - note["began"]) < 1 and left.status() != psutil.STATUS_ZOMBIE
         except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
+            return None
+        return left if same else None
+
+    def end_leftover(self) -> None:
+        left = self.leftover()
+        if left is None:
             return
         with contextlib.suppress(psutil.NoSuchProcess):
             left.send_signal(signal.SIGCONT)
