@@ -146,6 +146,49 @@ def permits(role: dict[str, Any], permission: str) -> bool:
     )
 
 
+def signals() -> dict[str, Any]:
+    return tomllib.loads((DOCS / "operate" / "signals.toml").read_text(encoding="utf-8"))
+
+
+def exposed(metric: dict[str, Any]) -> str:
+    """A metric's name as Prometheus has it."""
+    unit = {"s": "_seconds", "By": "_bytes"}.get(metric["unit"], "")
+    return metric["name"].replace(".", "_") + unit + ("_total" if metric["kind"] == "counter" else "")
+
+
+def listed(names: Sequence[str]) -> str:
+    """`?` marks what is not always there."""
+    return ", ".join(f"`{name.rstrip('?')}`" + ("?" if name.endswith("?") else "") for name in names)
+
+
+def metrics() -> str:
+    rows = [
+        (
+            f"`{one['name']}`<br>`{exposed(one)}`",
+            f"{one['zh']} · {one['en']}" + ("" if one["seen"] == "always" else f" ({one['seen']})"),
+            listed(one["labels"]),
+            ", ".join(one["where"]),
+            one["worry_zh"] if one["worry_zh"] == one["worry_en"] else f"{one['worry_zh']} · {one['worry_en']}",
+        )
+        for one in signals()["metrics"]
+    ]
+    return table(("指标 · metric", "说明 · meaning", "标签 · labels", "where", "何时要管 · when to worry"), rows)
+
+
+def spans() -> str:
+    rows = [
+        (
+            f"`{one['name']}`",
+            one["kind"].lower(),
+            f"{one['zh']} · {one['en']}",
+            listed(one["attributes"]),
+            ", ".join(one["where"]),
+        )
+        for one in signals()["spans"]
+    ]
+    return table(("span", "kind", "说明 · meaning", "attributes", "where"), rows)
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "settings": settings,
     "accounts": accounts,
@@ -157,6 +200,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "rules": rules,
     "explained": explained,
     "permissions": permissions,
+    "metrics": metrics,
+    "spans": spans,
 }
 
 

@@ -12,6 +12,7 @@ docs/operate/signals.toml lists every one; a test holds the code to it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Final
@@ -22,6 +23,8 @@ from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricReader, PeriodicExportingMetricReader
 
 from kit.telemetry import leave, resource_of
+
+log = logging.getLogger(__name__)
 
 Labels = Mapping[str, str | int]
 Reading = tuple[float, Labels]
@@ -108,7 +111,12 @@ class Gauge(Instrument):
 
     def _observe(self, _: CallbackOptions) -> Iterator[Observation]:
         for read in list(self._watched.values()):
-            for value, labels in read():
+            try:
+                found = list(read())
+            except Exception as error:  # or no other metric would be collected either
+                log.warning("%s cannot be read: %s", self.name, type(error).__name__)
+                continue
+            for value, labels in found:
                 yield Observation(value, dict(labels))
 
     def _made(self, meter: Any) -> Any:

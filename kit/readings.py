@@ -38,7 +38,7 @@ BACKLOG = Gauge("hetao.timer.backlog", "{timer}", "timers that are due and have 
 BACKLOG_AGE = Gauge("hetao.timer.backlog.age", "s", "how long the oldest of them has been due")
 PARKED_EVENTS = Gauge("hetao.dead_letter.events", "{event}", "events put aside for a handler")
 PARKED_TIMERS = Gauge("hetao.dead_letter.timers", "{timer}", "timers put aside after too many failures")
-LEADER = Gauge("hetao.relay.leader", "1", "1 where the relay of this process is the one at work")
+LEADER = Gauge("hetao.relay.leader", "{relay}", "1 where the relay of this process is the one at work")
 SEAL_AGE = Gauge("hetao.audit.seal.age", "s", "age of the oldest change that is not sealed in the audit yet")
 
 OUTBOX = """

@@ -58,7 +58,7 @@ class Relay:
     @property
     def leads(self) -> bool:
         """Whether it was at work a moment ago. A leader renews its hold at half of the lease."""
-        return asyncio.get_running_loop().time() < self._held_until + self._lease / 2
+        return time.monotonic() < self._held_until + self._lease / 2
 
     async def run(self) -> None:
         """Until cancelled. Woken after each commit of this process; looks for other processes' rows by itself."""
@@ -134,11 +134,10 @@ class Relay:
 
     async def _hold(self, pool: asyncpg.Pool) -> bool:
         """Renews the lease when half of it is over."""
-        loop = asyncio.get_running_loop()
-        if loop.time() < self._held_until:
+        if time.monotonic() < self._held_until:
             return True
         now = datetime.now(UTC)  # leases measure real time, whatever time the business has
-        started = loop.time()
+        started = time.monotonic()
         epoch = await pool.fetchval(HOLD, self._owner, now, now + timedelta(seconds=self._lease))
         if epoch is None:
             return False
