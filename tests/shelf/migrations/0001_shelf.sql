@@ -18,5 +18,6 @@ create table newest (
 );
 create table fired (
     n bigint generated always as identity primary key,
-    key text not null
+    key text not null,
+    at timestamptz not null default clock_timestamp()
 );
