@@ -296,6 +296,16 @@ class Database:
                 "a restore of the database was not finished: run hetao restore --force again",
             )
 
+    @contextlib.asynccontextmanager
+    async def alone(self, service: str, what: str) -> AsyncIterator[None]:
+        """What of several replicas one does first, and the others when it has done."""
+        connection = await self.connect(service, application_name=f"hetao {service} {what}")
+        try:
+            async with locked(connection, f"{what} {service}", self.settings.database.start_timeout):
+                yield
+        finally:
+            await connection.close()
+
     async def is_fresh(self, schemas: Sequence[str]) -> bool:
         """Whether no service has ever stored anything here."""
         for schema in schemas:

@@ -330,7 +330,8 @@ class Platform:
             for name, service in self.services.items():
                 if load := getattr(service.parts, kind):
                     self._progress(f"{zh}：{name}", f"{en}: {name}")
-                    await service.runtime.transact(load, action=f"{name}.{kind}")
+                    async with self.database.alone(name, "load"):
+                        await service.runtime.transact(load, action=f"{name}.{kind}")
 
     def _run_background(self) -> None:
         for service in self.services.values():

@@ -1,6 +1,6 @@
 """The platform that the stories share, and one of its own for those that kill it or travel in time.
 
-A story runs on the platform in one process. One that says `on_all_and_split` also runs on separate processes.
+A story runs on the platform in one process, unless it says by `modes.on` that it is told on separate processes too.
 """
 
 from __future__ import annotations

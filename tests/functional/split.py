@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import cycle
 
 import grpc
+import httpx
 import pytest
 
 from engines import kafka, redis
@@ -32,7 +34,9 @@ class SplitHetao(Hetao):
             durable=False,
         )
         self.address = self.split.address
-        self.http.base_url = self.address
+        self.http.close()
+        ports = [gateway.http for gateway in self.split.gateways]
+        self.http = httpx.Client(base_url=self.address, timeout=30, trust_env=False, transport=InTurn(ports))
         self.rpc_address = self.split.addresses()["cases"].split(",")[0]
         self._settled = False
 
@@ -79,6 +83,30 @@ class SplitHetao(Hetao):
     def rpc(self, service: str = "cases") -> Iterator[grpc.Channel]:
         with grpc.insecure_channel(self.split.addresses()[service].split(",")[0]) as channel:
             yield channel
+
+
+class InTurn(httpx.BaseTransport):
+    """What stands in front of several gateways: each takes a request in turn, and one that nobody listens at is passed over."""
+
+    def __init__(self, ports: Sequence[int]):
+        self._ports = cycle(ports)
+        self._count = len(ports)
+        self._plain = httpx.HTTPTransport(trust_env=False)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        for _ in range(self._count - 1):
+            try:
+                return self._at(next(self._ports), request)
+            except httpx.ConnectError:
+                continue
+        return self._at(next(self._ports), request)
+
+    def _at(self, port: int, request: httpx.Request) -> httpx.Response:
+        request.url = request.url.copy_with(port=port)
+        return self._plain.handle_request(request)
+
+    def close(self) -> None:
+        self._plain.close()
 
 
 def need_engines() -> None:

@@ -10,10 +10,10 @@ import pytest
 
 from services.cases.model import check_digit
 from tests.functional.harness import Hetao, is_chinese, new_key
-from tests.functional.modes import on_all_and_split
+from tests.functional.modes import on
 from tests.functional.story import APPLICANT, COMPANY, JUSTICE, LABOUR, UNION, Centre, told, walk_in
 
-pytestmark = on_all_and_split("hetao", "story")
+pytestmark = on("hetao", "story", "all", "split")
 
 SEND_BACK = {"decision": "REVIEW_DECISION_SEND_BACK", "note": "协议未写明支付期限"}
 APPROVE = {"decision": "REVIEW_DECISION_APPROVE"}

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from tests.functional.harness import Hetao, eventually
+from tests.functional.modes import on
 from tests.functional.story import JUSTICE, LABOUR, UNION, Centre
-
-pytestmark = pytest.mark.xdist_group("clocks")
 
 #: Who is told when a department of 杭锦后旗 lets its limit pass and has no head of its own in the directory: the committee above it.
 SUPERIOR = "county-leader-2"
@@ -33,6 +32,7 @@ def wait_for(hetao: Hetao, account: str, case: dict[str, Any], **wanted: int) ->
     assert {name: found[name] for name in names} == names
 
 
+@on("own_hetao", "clocks", "all", "replicas")
 @pytest.mark.timeout(300)
 def test_every_step_of_a_clock_is_told_once_also_after_a_death(own_hetao: Hetao) -> None:
     hetao = own_hetao
@@ -87,6 +87,7 @@ def test_every_step_of_a_clock_is_told_once_also_after_a_death(own_hetao: Hetao)
     assert centre.read(case)["overdueSince"] == "2026-03-30T15:59:59.999Z"
 
 
+@pytest.mark.xdist_group("clocks")
 @pytest.mark.timeout(300)
 def test_a_decision_on_acceptance_is_waited_for_too(own_hetao: Hetao) -> None:
     hetao = own_hetao

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from tests.functional.harness import Hetao, Person, department, eventually, new_key, photo
-from tests.functional.modes import on_all_and_split
+from tests.functional.modes import on
 
-pytestmark = on_all_and_split("hetao", "story")
+pytestmark = on("hetao", "story", "all", "split")
 
 TAIOU = "150802013006"
 

@@ -10,10 +10,10 @@ import httpx
 import pytest
 
 from tests.functional.harness import Hetao, Person, eventually, new_key, photo
-from tests.functional.modes import on_all_and_split
+from tests.functional.modes import on
 from tests.functional.story import Centre, walk_in
 
-pytestmark = on_all_and_split("own_hetao", "clocks")
+pytestmark = on("own_hetao", "clocks", "all", "split")
 
 WRITERS = 4
 

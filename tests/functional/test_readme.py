@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.functional.harness import CHECKOUT, Hetao
-from tests.functional.modes import on_all_and_split
+from tests.functional.modes import on
 
-pytestmark = on_all_and_split("hetao", "story")
+pytestmark = on("hetao", "story", "all", "split")
 
 
 def commands(hetao: Hetao, folder: Path) -> str:
