@@ -13,6 +13,9 @@ from kit.unit import DATABASE_AWAY
 
 log = logging.getLogger(__name__)
 
+#: What a log raises while it cannot be reached.
+AWAY = (LogAway, *DATABASE_AWAY, asyncpg.PostgresError)
+
 #: Seconds between two tries while the log is away, at first and at most.
 AGAIN, LATER = 0.1, 2.0
 
@@ -26,7 +29,7 @@ async def follow(source: Log, topics: Sequence[str], *, back: int = 0) -> AsyncG
             try:
                 found = await tail.fetch()
                 pause = 0.0
-            except (LogAway, *DATABASE_AWAY, asyncpg.PostgresError) as error:
+            except AWAY as error:
                 if not pause:
                     log.warning("the log is away: %s", type(error).__name__)
                 pause = min(LATER, 2 * pause) or AGAIN

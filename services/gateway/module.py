@@ -11,9 +11,13 @@ import uvicorn
 
 from kit.errors import StartupError
 from kit.folders import why
-from kit.module import BLOBS, REDIS, Module, Parts, Runtime
-from services.gateway import contracts
+from kit.module import BLOBS, LOG, REDIS, Module, Parts, Runtime
+from services.gateway import contracts, live
 from services.gateway.app import create
+from services.gateway.stream import hub_of
+
+#: Seconds after which a connection is given up whose other end takes nothing of what it is sent.
+STUCK = 60
 
 #: Seconds that requests under way have to end at a drain.
 DRAIN = 8
@@ -28,7 +32,8 @@ class Server(uvicorn.Server):
 
 
 def build(runtime: Runtime) -> Parts:
-    app = create(runtime)
+    hub = hub_of(runtime)
+    app = create(runtime, hub)
     http = runtime.settings.http
 
     async def serve() -> None:
@@ -54,7 +59,7 @@ def build(runtime: Runtime) -> Parts:
                 await serving
                 raise
 
-    return Parts(workers=[serve])
+    return Parts(workers=[serve, hub.run])
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -64,6 +69,8 @@ def listen(host: str, port: int) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # a stream that its reader takes nothing of for so long is cut
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STUCK * 1000)
         listener.bind((host, port))
     except OSError as error:
         listener.close()
@@ -75,4 +82,4 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-MODULE = Module("gateway", build, calls=contracts.names(), engines=[BLOBS, REDIS])
+MODULE = Module("gateway", build, calls=contracts.names(), hears=live.owners(), engines=[LOG, BLOBS, REDIS])

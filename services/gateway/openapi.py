@@ -10,7 +10,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 
 from hetao.options.v1 import options_pb2
 from kit.rpc.methods import writes
-from services.gateway import contracts, media
+from services.gateway import contracts, live, media, stream
 from services.gateway.binding import Binding, Parameter, bindings
 from services.gateway.comments import Comments
 from services.gateway.json_codec import camel
@@ -77,7 +77,7 @@ def document(services: Iterable[ServiceDescriptor], comments: Comments) -> dict[
     schemas = Schemas(
         comments,
         incoming=[binding.input for _, _, binding in served],
-        outgoing=[binding.output for _, _, binding in served],
+        outgoing=[*(binding.output for _, _, binding in served), *(kind.descriptor for kind in live.kinds().values())],
     )
     paths: dict[str, dict[str, Any]] = {}
     for service, nth, binding in served:
@@ -86,7 +86,9 @@ def document(services: Iterable[ServiceDescriptor], comments: Comments) -> dict[
         paths.setdefault(_path(binding), {})[binding.verb.lower()] = operation
     _link(paths, schemas)
     paths.update(media.PATHS)
-    components = {"Problem": PROBLEM, **media.SCHEMAS, **schemas.components}
+    paths.update(stream.paths())
+    events = stream.schemas(lambda message: schemas.message(message, incoming=False))
+    components = {"Problem": PROBLEM, **media.SCHEMAS, **events, **schemas.components}
     return {
         "openapi": "3.1.0",
         "info": {"title": "河套 Hetao", "version": "1", "description": DESCRIPTION, "license": {"name": "Apache-2.0"}},
@@ -99,6 +101,7 @@ def document(services: Iterable[ServiceDescriptor], comments: Comments) -> dict[
                 if any(o is s for o, _, _ in served)
             ),
             media.TAG,
+            stream.TAG,
         ],
         "paths": dict(sorted(paths.items())),
         "components": {

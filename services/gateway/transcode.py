@@ -51,6 +51,9 @@ _TAGGED_JSON: Final = (
 )
 _PROBLEM: Final = ((b"content-type", CONTENT_TYPE), (b"cache-control", b"no-store"), *SECURITY)
 
+#: Paths under /v1 that are no RPCs.
+OTHERS: Final = ("/v1/media", "/v1/events")
+
 _PRINTABLE = re.compile(r"[\x20-\x7e]+")
 _ONE_TAG = re.compile(r'"([\x21\x23-\x7e]*)"')
 _TAG = re.compile(r'(?:W/)?"([\x21\x23-\x7e]*)"')
@@ -147,7 +150,7 @@ class Api:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
-        if scope["type"] != "http" or not path.startswith("/v1/") or path.startswith("/v1/media"):
+        if scope["type"] != "http" or not path.startswith("/v1/") or path.startswith(OTHERS):
             await self._otherwise(scope, receive, send)
             return
         started = time.perf_counter()

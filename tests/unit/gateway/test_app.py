@@ -25,6 +25,7 @@ from kit.texts import Texts
 from kit.verifier import Verifier
 from services.gateway import app as gateway
 from services.gateway.module import MODULE, listen
+from tests.memory_log import MemoryLog
 from tests.waiting import until
 
 UPLOADER, LOOKER = "grid-worker", "auditor"
@@ -67,6 +68,7 @@ def runtime(settings):
         channel=lambda name: Nowhere(),
         pools=None,
         readiness=dict,
+        log=MemoryLog(),
     )
 
 
@@ -319,7 +321,7 @@ async def test_the_server_answers_on_its_port_and_drains(runtime):
         port = free.getsockname()[1]
     http = runtime.settings.http.model_copy(update={"port": port})
     runtime.settings = runtime.settings.model_copy(update={"http": http})
-    (serve,) = MODULE.build(runtime).workers
+    serve, _ = MODULE.build(runtime).workers
     serving = asyncio.create_task(serve())
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
         answers: list[httpx.Response] = []

@@ -1,0 +1,282 @@
+"""One reader of the log for all streams of a process: the newest events in memory, and whom each of them wakes.
+
+A stream costs nothing while nothing happens to it. It has no queue of its own: it knows up to which event it has sent, and reads on from there in what
+is kept for all. One that is so slow that its place is no longer kept is told to load anew what it shows, and ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_left
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Mapping
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field
+
+from kit.errors import ResourceExhausted, Unavailable
+from kit.identity import Principal
+from kit.log import Log, Place, Stretch
+from kit.log.following import AWAY, follow
+from services.gateway import positions
+from services.gateway.live import Shown, shown
+
+#: Events that a stream sends at once.
+AT_ONCE = 100
+
+#: Events that a stream looks at before others have their turn.
+LOOKED_AT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An event that is kept. `after`: where a reader stands who has seen everything up to it."""
+
+    event: Shown
+    place: Place
+    offset: int
+    after: str
+
+
+@dataclass(slots=True, eq=False)
+class Reader:
+    """One stream. `cursor`: the number of the event that it looks at next, None while it has seen all; `ahead`: where it has been further than this
+    process, as somebody may who was served by another one."""
+
+    principal: Principal
+    types: frozenset[str]
+    subjects: frozenset[str]
+    cursor: int | None = None
+    ahead: dict[Place, int] = field(default_factory=dict)
+    reload: str = ""
+    over: bool = False
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def wants(self, event: Shown) -> bool:
+        return (
+            (not self.types or event.type in self.types)
+            and (not self.subjects or event.subject in self.subjects)
+            and event.is_for(self.principal)
+        )
+
+
+class Hub:
+    """`history`: events that are kept; `most`, `per_account`: streams at a time."""
+
+    def __init__(
+        self, log: Log, topics: Iterable[str], *, mark: bytes, back: int, history: int, most: int, per_account: int
+    ):
+        self._log, self._topics, self._mark = log, sorted(topics), mark
+        self._back, self._history, self._most, self._per_account = back, history, most, per_account
+        self._reached: dict[str, list[int]] = {topic: [] for topic in self._topics}
+        #: What was already there when this process began; until it is read, nobody can be told where the end is.
+        self._missing: dict[Place, int] | None = None
+        self._entries: dict[int, Entry] = {}
+        self._first = self._next = 0
+        #: Of each partition: the kept events as (offset, number), and from which offset on none is lacking.
+        self._kept: dict[Place, deque[tuple[int, int]]] = defaultdict(deque)
+        self._covered: dict[Place, int] = {}
+        self._readers: set[Reader] = set()
+        self._by_division: dict[str, set[Reader]] = defaultdict(set)
+        self._by_account: dict[str, set[Reader]] = defaultdict(set)
+        self._open: Counter[str] = Counter()
+
+    # -- what the log says ----------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Until cancelled; then every stream ends, having sent what it had to."""
+        try:
+            async with aclosing(follow(self._log, self._topics, back=self._back)) as stretches:
+                async for found in stretches:
+                    for stretch in found:
+                        self.take(stretch)
+                    if self._missing is None and any(self._reached.values()):
+                        with suppress(*AWAY):
+                            self._missing = dict(await self._log.ends(self._topics))
+        finally:
+            for reader in self._readers:
+                self.end(reader)
+
+    def take(self, stretch: Stretch) -> None:
+        place = stretch.topic, stretch.partition
+        reached = self._reached[stretch.topic]
+        while len(reached) <= stretch.partition:
+            reached.append(0)
+        if place not in self._covered:
+            self._covered[place] = reached[stretch.partition] = stretch.start
+        elif reached[stretch.partition] != stretch.start:
+            reached[stretch.partition] = stretch.start
+            self._forget()
+        for offset, record in stretch.records:
+            reached[stretch.partition] = offset + 1
+            if event := shown(record):
+                self._keep(event, place, offset)
+        reached[stretch.partition] = stretch.end
+
+    def _keep(self, event: Shown, place: Place, offset: int) -> None:
+        number, self._next = self._next, self._next + 1
+        self._entries[number] = Entry(event, place, offset, self.position)
+        self._kept[place].append((offset, number))
+        if len(self._entries) > self._history:
+            self._drop_first()
+        for reader in self._concerned(event):
+            if reader.cursor is None and reader.wants(event):
+                reader.cursor = number
+                reader.news.set()
+
+    def _concerned(self, event: Shown) -> set[Reader]:
+        """Whom the index finds: all for whom the event can be, and some others."""
+        found = set[Reader]()
+        for length in range(1, len(event.division) + 1):
+            found |= self._by_division.get(event.division[:length], frozenset())
+        for account in event.accounts:
+            found |= self._by_account.get(account, frozenset())
+        return found
+
+    def _drop_first(self) -> None:
+        gone = self._entries.pop(self._first)
+        self._first += 1
+        self._kept[gone.place].popleft()
+        self._covered[gone.place] = gone.offset + 1
+
+    def _forget(self) -> None:
+        """Something was lost before it was read: nobody can go on from before."""
+        self._entries.clear()
+        self._kept.clear()
+        self._first = self._next = self._next + 1
+        self._covered = {
+            (topic, n): offset for topic, offsets in self._reached.items() for n, offset in enumerate(offsets)
+        }
+        for reader in self._readers:
+            reader.cursor, reader.ahead, reader.reload = None, {}, "lost"
+            reader.news.set()
+
+    @property
+    def position(self) -> str:
+        """Where a reader stands who has seen everything."""
+        return positions.encode(self._mark, list(self._reached.values()))
+
+    @property
+    def count(self) -> int:
+        """Streams that are open."""
+        return len(self._readers)
+
+    def ready(self) -> bool:
+        """Whether the end of the log as it was at the beginning is reached."""
+        if self._missing:
+            self._missing = {place: end for place, end in self._missing.items() if self._at(place) < end}
+        return self._missing is not None and not self._missing
+
+    def _at(self, place: Place) -> int:
+        offsets = self._reached.get(place[0], [])
+        return offsets[place[1]] if place[1] < len(offsets) else 0
+
+    # -- streams --------------------------------------------------------------------------------------------------------
+
+    async def open(
+        self, principal: Principal, types: frozenset[str], subjects: frozenset[str], last: str | None
+    ) -> Reader:
+        """A stream of somebody, from where he was; `reload` where that cannot be. Unavailable(STREAM_NOT_READY | STREAMS_FULL),
+        ResourceExhausted(STREAMS_TOO_MANY)."""
+        if not self.ready():
+            raise Unavailable("STREAM_NOT_READY")
+        reader = Reader(principal, types, subjects)
+        stood = positions.decode(last, self._mark, self._topics) if last else None
+        ends: Mapping[Place, int] = {}
+        if stood and any(offset > self._at(place) for place, offset in stood.items()):
+            try:
+                ends = await self._log.ends(self._topics)
+            except AWAY:
+                raise Unavailable("STREAM_NOT_READY") from None
+        if len(self._readers) >= self._most:
+            raise Unavailable("STREAMS_FULL")
+        if self._open[principal.account] >= self._per_account:
+            raise ResourceExhausted("STREAMS_TOO_MANY", limit=self._per_account)
+        # From here on nothing is awaited: between what was kept and what comes there is no gap.
+        if last:
+            self._resume(reader, stood, ends)
+        self._readers.add(reader)
+        self._open[principal.account] += 1
+        for division in principal.divisions:
+            self._by_division[division].add(reader)
+        self._by_account[principal.account].add(reader)
+        return reader
+
+    def _resume(self, reader: Reader, stood: Mapping[Place, int] | None, ends: Mapping[Place, int]) -> None:
+        if stood is None:
+            reader.reload = "unknown"
+            return
+        if any(offset > max(self._at(place), ends.get(place, 0)) for place, offset in stood.items()):
+            reader.reload = "unknown"  # of a log that is no more
+            return
+        if any(stood.get(place, 0) < begins for place, begins in self._covered.items()):
+            reader.reload = "too old"
+            return
+        first = self._next
+        for place, kept in self._kept.items():
+            at = bisect_left(kept, (stood.get(place, 0), 0))
+            if at < len(kept):
+                first = min(first, kept[at][1])
+        reader.cursor = first if first < self._next else None
+        reader.ahead = dict(stood)
+
+    def close(self, reader: Reader) -> None:
+        if reader not in self._readers:
+            return
+        self._readers.discard(reader)
+        account = reader.principal.account
+        self._open[account] -= 1
+        if not self._open[account]:
+            del self._open[account]
+        for index, keys in ((self._by_division, reader.principal.divisions), (self._by_account, (account,))):
+            for key in keys:
+                index[key].discard(reader)
+                if not index[key]:
+                    del index[key]
+
+    def end(self, reader: Reader) -> None:
+        """It sends what it has to, and is over."""
+        reader.over = True
+        reader.news.set()
+
+    def next(self, reader: Reader) -> list[tuple[str, bytes]]:
+        """What the stream sends now, each event with the position after it; empty when there is nothing more, or not yet: then `cursor` says
+        whether to ask again."""
+        found: list[tuple[str, bytes]] = []
+        if reader.cursor is None:
+            return found
+        if reader.cursor < self._first:
+            reader.cursor, reader.ahead, reader.reload, reader.over = None, {}, "too slow", True
+            return found
+        number, until = reader.cursor, min(self._next, reader.cursor + LOOKED_AT)
+        while number < until and len(found) < AT_ONCE:
+            entry = self._entries[number]
+            number += 1
+            if reader.ahead and entry.offset < reader.ahead.get(entry.place, 0):
+                continue
+            if reader.wants(entry.event):
+                found.append((self._merged(entry.after, reader), entry.event.body))
+        reader.cursor = number if number < self._next else None
+        return found
+
+    def stands(self, reader: Reader) -> str:
+        """Where a stream stands that has sent all it had to."""
+        return self._merged(self.position, reader)
+
+    def _merged(self, position: str, reader: Reader) -> str:
+        """A position, but nowhere behind where the reader has been."""
+        if not reader.ahead:
+            return position
+        known = positions.decode(position, self._mark, self._topics) or {}
+        further = {place: offset for place, offset in reader.ahead.items() if offset > known.get(place, 0)}
+        if not further:  # nor is it behind in anything that comes later
+            reader.ahead = {}
+            return position
+        topics = []
+        for topic in self._topics:
+            offsets = [offset for (name, _), offset in sorted(known.items()) if name == topic]
+            for (name, partition), offset in further.items():
+                if name == topic:
+                    offsets += [0] * (partition + 1 - len(offsets))
+                    offsets[partition] = offset
+            topics.append(offsets)
+        return positions.encode(self._mark, topics)
