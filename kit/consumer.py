@@ -170,8 +170,7 @@ class Consumer:
                         record.envelope.id,
                         exc_info=error,
                     )
-                    reason = str(error) if isinstance(error, DomainError) else type(error).__name__
-                    await self._park(job, reason, attempt)
+                    await self._park(job, _reason(error), attempt)
                     return
                 await asyncio.sleep(random.uniform(0.05, 0.2) * attempt)
 
@@ -303,6 +302,13 @@ def _together(batches: Sequence[Batch]) -> Iterator[list[Batch]]:
         group.append(batch)
     if group:
         yield group
+
+
+def _reason(error: Exception) -> str:
+    """Why an event was put aside, without the values that were wrong: they may be a person's."""
+    if not isinstance(error, DomainError):
+        return type(error).__name__
+    return f"{error.reason} at {error.field}" if error.field else error.reason
 
 
 def _parked(handler: Handler, record: Record, error: str, attempts: int) -> tuple[object, ...]:

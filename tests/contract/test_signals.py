@@ -58,7 +58,8 @@ async def story(server: EmbeddedPostgres, template: Settings) -> AsyncIterator[W
     limits = template.limits.model_copy(update={"anonymous_reads": 1})
     with Hook() as hook:
         async with watched(server, template, limits=limits) as story:
-            await story.hand_over(f"{hook.url}/hook?key=k")
+            await story.tell(f"{hook.url}/hook?key=k")
+            await story.hand_over()
             await until(lambda: bool(hook.received), "the webhook", 30)
             for path, status in (
                 ("/v1/cases/nothing", 400),
