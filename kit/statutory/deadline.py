@@ -133,8 +133,8 @@ class Deadlines:
 
     def __init__(self, calendar: Calendar, rules: Rules):
         self.calendar, self.rules = calendar, rules
-        #: Of what neither stood nor was extended: a change asks several times for the limit that it has just set.
-        self._plain = lru_cache(maxsize=256)(self._due)
+        #: Of what neither stood nor was extended, by the calendar: a change asks several times for the limit that it has just set.
+        self._plain = lru_cache(maxsize=256)(lambda _calendar, rule, start: self._due(rule, start))
 
     @classmethod
     def load(cls, data_dir: Path) -> Self:
@@ -156,7 +156,7 @@ class Deadlines:
         return (
             self._due(rule, start, tuple(pauses), tuple(extensions))
             if pauses or extensions
-            else self._plain(rule, start)
+            else self._plain(self.calendar, rule, start)
         )
 
     def _due(

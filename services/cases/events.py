@@ -70,7 +70,7 @@ def handlers(service: Cases) -> Sequence[Handler]:
 
     @projects(grid_pb.DepartmentChanged)
     async def keep_department(unit: Unit, event: grid_pb.DepartmentChanged) -> None:
-        department = Department(event.department_id, event.name, event.division)
+        department = Department(event.department_id, event.name, event.name_en, event.division)
         await store.keep_department(unit, department, event.active, event.epoch, event.version)
 
     @projects(events_pb2.CaseChanged)

@@ -30,7 +30,7 @@ def build(runtime: Runtime) -> Parts:
     service = Cases(runtime)
 
     async def load_reference(unit: Unit) -> None:
-        centres, covers = reference.centres_of(DATA / "divisions.csv")
+        centres, covers = reference.centres_of(DATA)
         root = runtime.settings.root_division
         covers = {division: centre for division, centre in covers.items() if division.startswith(root)}
         await store.load_centres(unit, [c for c in centres if c.division.startswith(root)], covers)

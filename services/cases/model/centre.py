@@ -11,6 +11,7 @@ class Centre:
 
     id: str
     name: str
+    name_en: str
     level: str
     division: str
     superior: str

@@ -42,6 +42,7 @@ class Task:
     overdue_since: datetime | None = None
     rework_count: int = 0
     version: int = 1
+    department_name_en: str = ""
 
     @property
     def answered(self) -> bool:

@@ -49,9 +49,10 @@ def for_parties(steps: Sequence[ToldStep], state: str) -> list[ToldStep]:
             if next_one != CONCLUDED and not goes_on:
                 continue
         if step.what == DISPATCHED:
-            names = [step.params["department"]]
+            names, english = [step.params["department"]], [step.params.get("department_en", step.params["department"])]
             if shown and (shown[-1].what, shown[-1].at) == (DISPATCHED, step.at):
-                names = [shown.pop().params["departments"], *names]
-            step = replace(step, params={"departments": "、".join(names)})
+                before = shown.pop().params
+                names, english = [before["departments"], *names], [before["departments_en"], *english]
+            step = replace(step, params={"departments": "、".join(names), "departments_en": ", ".join(english)})
         shown.append(step)
     return shown

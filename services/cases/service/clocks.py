@@ -14,7 +14,7 @@ from services.cases.model import CaseFile, Task
 from services.cases.service import signals, telling
 from services.cases.service.chain import Chain
 from services.cases.service.limits import CASE_CLOCK, TASK_CLOCK
-from services.cases.service.steps import day, step
+from services.cases.service.steps import day, of_department, step
 from services.cases.store import cases as store
 
 
@@ -67,7 +67,7 @@ class Clocks:
         }[told.told]
         if told.told == model.SUPERIOR:
             signals.breached(unit, signals.TASK)
-        facts = {"department": task.department_name, "due": day(task.due_at)}
+        facts = {**of_department(task), "due": day(task.due_at)}
         urgent = told.told > model.REMINDED
         unit.emit(telling.notice(template, case, task.id, task.round, [to], urgent=urgent, due=facts["due"]))
         store.add_steps(unit, case.id, [step(template.removeprefix("cases."), facts)])

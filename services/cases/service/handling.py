@@ -15,7 +15,7 @@ from services.cases.service import telling
 from services.cases.service.chain import Chain
 from services.cases.service.limits import CASE_CLOCK, TASK_CLOCK
 from services.cases.service.sealed import seal_note
-from services.cases.service.steps import both, day, step
+from services.cases.service.steps import both, day, of_department, step
 from services.cases.store import cases as store
 from services.cases.store.cases import Folder, Step
 
@@ -42,7 +42,7 @@ class Handling:
         steps = []
         for task in tasks:
             part = self.chain.named("part", "lead" if task.lead else "co")
-            facts = {"department": task.department_name, **part, "days": task.limit_amount, "due": day(task.due_at)}
+            facts = {**of_department(task), **part, "days": task.limit_amount, "due": day(task.due_at)}
             steps.append(step("dispatch to desk" if task.desk else "dispatch", facts))
             if not task.desk:
                 self.chain.limits.set_clock(unit, task)
@@ -50,8 +50,8 @@ class Handling:
         case = await self.chain.save(unit, case, "dispatch", *steps)
         return replace(found, case=case, tasks=[*present, *tasks])
 
-    async def _names(self, unit: Unit, case: CaseFile, assignments: Sequence[Assignment]) -> list[str]:
-        """The names of departments and desks, in order. InvalidArgument for what the grid or the centre does not have."""
+    async def _names(self, unit: Unit, case: CaseFile, assignments: Sequence[Assignment]) -> list[tuple[str, str]]:
+        """The names of departments and desks in Chinese and English, in order. InvalidArgument for what the grid or the centre does not have."""
         centre = (await self.chain.centres.all(unit))[case.centre]
         wanted = [one.department for one in assignments if one.department]
         departments = await store.departments(unit, wanted) if wanted else {}
@@ -61,23 +61,24 @@ class Handling:
                 desk = self.chain.words.desks.get(one.desk, unit.today, field=f"assignments[{n}].desk")
                 if centre.level not in desk.levels:
                     raise InvalidArgument("DESK_UNKNOWN", field=f"assignments[{n}].desk", desk=one.desk)
-                names.append(desk.zh)
+                names.append((desk.zh, desk.en))
                 continue
             department = departments.get(one.department)
             # Departments of the case's own county and of the levels above it.
             if department is None or not _same_line(department.division, case.county):
                 raise InvalidArgument("DEPARTMENT_UNKNOWN", field=f"assignments[{n}].department_id")
-            names.append(department.name)
+            names.append((department.name, department.name_en))
         return names
 
-    def _task(self, unit: Unit, case: CaseFile, one: Assignment, name: str, nth: int) -> Task:
+    def _task(self, unit: Unit, case: CaseFile, one: Assignment, names: tuple[str, str], nth: int) -> Task:
         task_id = unit.new_id(nth)
         task = Task(
             id=task_id,
             case_id=case.id,
             centre=case.centre,
             department=one.department or case.centre,
-            department_name=name,
+            department_name=names[0],
+            department_name_en=names[1],
             desk=one.desk,
             lead=one.lead,
             state=model.DISPATCHED,
@@ -92,13 +93,13 @@ class Handling:
     async def sign_in(self, unit: Unit, case_id: UUID, task_id: UUID, etag: str) -> Task:
         found, task = await self.chain.task_for_work(unit, case_id, task_id, etag)
         signed = await store.TASKS.save(unit, task.sign_in(unit.principal.account, unit.now))
-        await self.chain.save(unit, found.case, "sign in", step("sign in", {"department": task.department_name}))
+        await self.chain.save(unit, found.case, "sign in", step("sign in", of_department(task)))
         return signed
 
     async def start(self, unit: Unit, case_id: UUID, task_id: UUID, etag: str) -> Task:
         found, task = await self.chain.task_for_work(unit, case_id, task_id, etag)
         started = await store.TASKS.save(unit, task.start())
-        await self.chain.save(unit, found.case, "start", step("start", {"department": task.department_name}))
+        await self.chain.save(unit, found.case, "start", step("start", of_department(task)))
         return started
 
     async def submit(
@@ -111,7 +112,7 @@ class Handling:
         sealed = unit.seal("cases.task", task.id, result)
         submitted = await store.TASKS.save(unit, task.submit(sealed, list(media_ids), unit.now, tasks))
         unit.cancel(TASK_CLOCK, task.id)
-        steps = [step("submit", {"department": task.department_name})]
+        steps = [step("submit", of_department(task))]
         what = "submit task"
         if model.all_answered([submitted if one.id == task.id else one for one in tasks]):
             case, what = case.submit_result(), "submit result"
@@ -147,7 +148,7 @@ class Handling:
             task = tasks[task_id].send_back(self.chain.limits.new("cases.rework", unit.now))
             sent_back.append(task)
             self._rework(unit, case, task)
-            facts = {"department": task.department_name, "due": day(task.due_at)}
+            facts = {**of_department(task), "due": day(task.due_at)}
             steps.append(step("send back", facts, note=seal_note(unit, case.id, note)))
         all_tasks = await self._save_tasks(unit, found.tasks, sent_back)
         return replace(found, case=await self.chain.save(unit, case, "send back", *steps), tasks=all_tasks)

@@ -22,7 +22,7 @@ from services.cases.service import telling
 from services.cases.service.chain import Chain
 from services.cases.service.limits import CASE_CLOCK
 from services.cases.service.sealed import seal_content, seal_note
-from services.cases.service.steps import both, day, step
+from services.cases.service.steps import both, day, of_centre, step
 from services.cases.store import cases as store
 from services.cases.store.cases import Folder, Step
 from services.cases.words import Word
@@ -95,14 +95,14 @@ class Intake:
         own = (await self.chain.centres.all(unit)).get(unit.principal.department)
         centre = own if own and new.division.startswith(own.division) else responsible
         kind = self.chain.words.kinds.get(new.kind, unit.today, field="kind")
-        facts = {"centre": centre.name, **both("kind", kind), **self.chain.named("source", new.source)}
+        facts = {**of_centre(centre), **both("kind", kind), **self.chain.named("source", new.source)}
         return await self._register(unit, new, centre, [step("register", facts)])
 
     async def from_handover(self, unit: Unit, new: NewCase, handover: Handover) -> CaseFile:
         """The case of a grid's hand-over: once, at the centre that it was handed to. The report's history opens its timeline."""
         centre = (await self.chain.centres.all(unit)).get(handover.centre)
         centre = centre or await self._responsible(unit, new.division)
-        steps = [*handover.history, step("hand over", {"centre": centre.name})]
+        steps = [*handover.history, step("hand over", of_centre(centre))]
         case = (await self._register(unit, new, centre, steps, handover)).folder.case
         to = [(centre.id, "dispatcher")]
         unit.emit(telling.notice("cases.registered", case, case.id, case.round, to, due=day(case.due_at)))

@@ -17,7 +17,7 @@ from services.cases.model import TOLD, CaseFile, Party, ToldStep, for_parties
 from services.cases.service.chain import Chain
 from services.cases.service.intake import pin_text
 from services.cases.service.reading import masked
-from services.cases.service.steps import day
+from services.cases.service.steps import day, filled
 from services.cases.store import cases as store
 from services.cases.store.cases import Folder
 
@@ -83,7 +83,7 @@ class ProgressLookup:
             ToldStep(row["at"], TOLD[row["what"]], orjson.loads(row["params"])) for row in rows if row["what"] in TOLD
         ]
         texts = self.chain.runtime.texts
-        steps = [(one.at, *texts.of(f"told.{one.what}", dict(one.params))) for one in for_parties(told, case.state)]
+        steps = [(one.at, *texts.of(f"told.{one.what}", filled(one.params))) for one in for_parties(told, case.state)]
         stage = texts.of(
             f"progress.{case.state}", {"due": day(case.due_at), "channel": case.channel, "number": case.transferred_to}
         )

@@ -18,7 +18,7 @@ from kit.unit import Unit
 from services.cases.model import CaseFile, Centre, Party, Task
 from services.cases.service.chain import Chain
 from services.cases.service.sealed import open_content, open_note
-from services.cases.service.steps import step
+from services.cases.service.steps import filled, step
 from services.cases.store import cases as store
 from services.cases.store.cases import FULL, Disclosure, Folder, Scope, view
 
@@ -145,7 +145,7 @@ class Reading:
     def sentence(self, what: str, params: str) -> tuple[str, str]:
         """A step as people read it, Chinese and English. What the grid did before comes as a sentence of its own."""
         values: dict[str, str] = orjson.loads(params)
-        return self.chain.runtime.texts.of(f"timeline.{what}", values)
+        return self.chain.runtime.texts.of(f"timeline.{what}", filled(values))
 
 
 def masked(party: Party, identity: dict[str, str]) -> dict[str, str]:

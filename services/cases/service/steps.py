@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from kit.clock import business_date
-from services.cases.model import TOLD
+from services.cases.model import TOLD, Centre, Task
 from services.cases.store.cases import Step
 from services.cases.words import Word
 
@@ -14,6 +14,21 @@ from services.cases.words import Word
 def step(what: str, params: Mapping[str, object] | None = None, *, note: bytes | None = None) -> Step:
     """A step of the timeline. `params` fill its sentence."""
     return Step(what, {name: str(value) for name, value in (params or {}).items()}, what in TOLD, note)
+
+
+def filled(params: Mapping[str, str]) -> dict[str, str]:
+    """What a step's sentences are filled with: the English one has a name by {name_en}, which is the name itself where there is no other."""
+    return {f"{name}_en": value for name, value in params.items()} | dict(params)
+
+
+def of_centre(centre: Centre) -> dict[str, str]:
+    """The names of a centre, for a sentence."""
+    return {"centre": centre.name, "centre_en": centre.name_en or centre.name}
+
+
+def of_department(task: Task) -> dict[str, str]:
+    """The names of a task's department or desk, for a sentence."""
+    return {"department": task.department_name, "department_en": task.department_name_en or task.department_name}
 
 
 def both(name: str, word: Word | None) -> dict[str, str]:

@@ -272,7 +272,9 @@ def add_pairs(unit: Unit, case_id: UUID, pairs: Sequence[bytes]) -> None:
 
 
 async def centres(unit: Unit) -> list[Centre]:
-    rows = await unit.peek("select id, name, level, division, superior from centre order by division limit 1000")
+    rows = await unit.peek(
+        "select id, name, name_en, level, division, superior from centre order by division limit 1000"
+    )
     return [Centre(*row) for row in rows]
 
 
@@ -286,14 +288,16 @@ async def load_centres(unit: Unit, rows: Iterable[Centre], covers: dict[str, str
     """Makes both tables say what the reference data say; writes nothing where they do already."""
     listed = list(rows)
     await unit.execute(
-        "insert into centre (id, name, level, division, superior) "
-        "select c.id, c.name, c.level, c.division, c.superior from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[]) "
-        "as c (id, name, level, division, superior) on conflict (id) do update "
-        "set name = excluded.name, level = excluded.level, division = excluded.division, superior = excluded.superior "
-        "where (centre.name, centre.level, centre.division, centre.superior) "
-        "is distinct from (excluded.name, excluded.level, excluded.division, excluded.superior)",
+        "insert into centre (id, name, name_en, level, division, superior) "
+        "select c.id, c.name, c.name_en, c.level, c.division, c.superior "
+        "from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[]) "
+        "as c (id, name, name_en, level, division, superior) on conflict (id) do update set "
+        "name = excluded.name, name_en = excluded.name_en, level = excluded.level, division = excluded.division, superior = excluded.superior "
+        "where (centre.name, centre.name_en, centre.level, centre.division, centre.superior) "
+        "is distinct from (excluded.name, excluded.name_en, excluded.level, excluded.division, excluded.superior)",
         [c.id for c in listed],
         [c.name for c in listed],
+        [c.name_en for c in listed],
         [c.level for c in listed],
         [c.division for c in listed],
         [c.superior for c in listed],
@@ -313,23 +317,27 @@ async def load_centres(unit: Unit, rows: Iterable[Centre], covers: dict[str, str
 class Department:
     id: str
     name: str
+    name_en: str
     division: str
 
 
 async def departments(unit: Unit, ids: Sequence[str]) -> dict[str, Department]:
     """Those of the ids that name active departments."""
-    rows = await unit.fetch("select id, name, division from department where id = any($1) and active", list(ids))
+    rows = await unit.fetch(
+        "select id, name, name_en, division from department where id = any($1) and active", list(ids)
+    )
     return {row["id"]: Department(*row) for row in rows}
 
 
 async def keep_department(unit: Unit, department: Department, active: bool, epoch: int, version: int) -> None:
     await unit.execute(
-        "insert into department (id, name, division, active, epoch, version) values ($1, $2, $3, $4, $5, $6) "
-        "on conflict (id) do update set name = excluded.name, division = excluded.division, active = excluded.active, "
-        "epoch = excluded.epoch, version = excluded.version "
+        "insert into department (id, name, name_en, division, active, epoch, version) values ($1, $2, $3, $4, $5, $6, $7) "
+        "on conflict (id) do update set name = excluded.name, name_en = excluded.name_en, division = excluded.division, "
+        "active = excluded.active, epoch = excluded.epoch, version = excluded.version "
         "where (department.epoch, department.version) < (excluded.epoch, excluded.version)",
         department.id,
         department.name,
+        department.name_en,
         department.division,
         active,
         epoch,

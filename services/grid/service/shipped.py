@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import os
 import tomllib
 from collections.abc import Sequence
 from datetime import date
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
@@ -30,34 +29,9 @@ from services.grid.model.grids import Grid, Member, form_of
 from services.grid.model.points import Point
 from services.grid.service import telling
 from services.grid.service.handover import Handovers
+from services.grid.service.pinyin import syllables
 from services.grid.store import directory, divisions
 from services.grid.store import grids as grid_store
-
-#: Of the readings of a polyphone the first is the likeliest; these characters are read otherwise in names of places.
-IN_NAMES_OF_PLACES = {"长": ["chang", "zhang"], "乐": ["le", "yue"], "行": ["hang", "xing"], "会": ["hui"]}
-
-#: The city and its counties have usual names, most of them from the Mongolian.
-IN_ENGLISH = {
-    "1508": "Bayannur", "150802": "Linhe District", "150821": "Wuyuan County", "150822": "Dengkou County", "150823": "Urad Front Banner",
-    "150824": "Urad Middle Banner", "150825": "Urad Rear Banner", "150826": "Hanggin Rear Banner",
-}  # fmt: skip
-KINDS_IN_ENGLISH = {
-    "街道": " Subdistrict", "镇": " Town", "乡": " Township", "苏木": " Sumu", "社区": " Community", "村": " Village", "嘎查": " Gacha",
-}  # fmt: skip
-
-
-def syllables(name: str) -> list[list[str]]:
-    """Each character with its two likeliest syllables; what is no Chinese stands for itself."""
-    return [spoken(character) for character in name]
-
-
-@cache
-def spoken(character: str) -> list[str]:
-    """The dictionary is loaded at the first character, and its phrases never: they take 40 MB and read names of places no better."""
-    os.environ.setdefault("PYPINYIN_NO_PHRASES", "true")
-    from pypinyin import Style, pinyin
-
-    return IN_NAMES_OF_PLACES.get(character) or pinyin(character.lower(), style=Style.NORMAL, heteronym=True)[0][:2]
 
 
 def division(row: dict[str, str]) -> Division:
@@ -69,27 +43,29 @@ def division(row: dict[str, str]) -> Division:
 
 def centres(rows: Sequence[dict[str, str]]) -> list[Department]:
     """Seven of the counties, seventy of the townships on the ministry's list; a township's centre stands under its county's."""
-    names = {row["code"]: row["name"] for row in rows}
+    names = {row["code"]: (row["name"], row["name_en"]) for row in rows}
     counties = [row for row in rows if row["level"] == "county"]
     townships = [row for row in rows if row["level"] == "township" and row["mca_code"]]
     made = []
     for row in (*counties, *townships):
         place, county = row["code"], row["code"][:6]
-        name = names[county] + ("" if place == county else row["name"]) + "综治中心"
+        name = names[county][0] + ("" if place == county else row["name"]) + "综治中心"
         parent = None if place == county else department_id(f"{county}-centre")
         code = f"{place}-centre"
-        english = f"Governance centre of {in_english(row)}" + ("" if place == county else f", {IN_ENGLISH[county]}")
+        english = f"Governance centre of {row['name_en']}" + ("" if place == county else f", {names[county][1]}")
         made.append(Department(department_id(code), code, name, english, CENTRE, place, parent))
     return made
 
 
-def in_english(row: dict[str, str]) -> str:
-    """What a division is called in English: its usual name where it has one, else the pinyin of its name and what it is."""
-    if row["code"] in IN_ENGLISH:
-        return IN_ENGLISH[row["code"]]
-    kind = KINDS_IN_ENGLISH.get(row["kind"], "")
-    name = row["short_name"].removesuffix(row["kind"]) if kind else row["short_name"]
-    return "".join(one[0] for one in syllables(name)).capitalize() + kind
+def read_divisions(data: Path) -> list[dict[str, str]]:
+    """The rows of data/divisions.csv, each with what it is called in English: its usual name, or its name in pinyin and what it is."""
+    english = {row["code"]: row["name_en"] for row in _csv(data / "divisions_en.csv")}
+    return [{**row, "name_en": english[row["code"]]} for row in _csv(data / "divisions.csv")]
+
+
+def _csv(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 class Shipped:
@@ -98,8 +74,7 @@ class Shipped:
 
     @cached_property
     def rows(self) -> list[dict[str, str]]:
-        with (self.data / "divisions.csv").open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
+        return read_divisions(self.data)
 
     # -- for every installation -----------------------------------------------------------------------------------------
 
@@ -149,19 +124,19 @@ class Shipped:
                 name = names[division]["name"] + called
                 above = organisation["offices_under"]
                 parent = None if office["code"] == above else department_id(f"{division}-{above}")
-                english = f"{office['en']} of {in_english(names[division])}"
+                english = f"{office['en']} of {names[division]['name_en']}"
                 made.append(_made(f"{division}-{office['code']}", name, english, DEPARTMENT, division, parent))
         for township in organisation["townships"]:
             row = names[township]
             kind = "街道办事处" if row["kind"] == "街道" else "人民政府"
             name = f"{names[township[:6]]['name']}{row['name'].removesuffix('街道')}{kind}"
-            english = f"Township office of {in_english(row)}"
+            english = f"Township office of {row['name_en']}"
             made.append(_made(f"{township}-township", name, english, TOWNSHIP, township, None))
             for code, village in names.items():
                 if village["parent"] == township:
                     parent = department_id(f"{township}-township")
                     name = village["name"] if village["kind"] != "社区" else f"{village['short_name']}居民委员会"
-                    english = f"Committee of {in_english(village)}"
+                    english = f"Committee of {village['name_en']}"
                     made.append(_made(f"{code}-community", name, english, COMMUNITY, code, parent))
         return made
 

@@ -15,6 +15,7 @@ from kit.notices import To
 from kit.proto import number_of, stamp
 from kit.unit import Unit
 from services.grid.model import directory, reports
+from services.grid.service.pinyin import spelt
 from services.grid.service.sentences import sentence
 from services.grid.store.reports import Entry
 
@@ -29,7 +30,7 @@ def department_changed(unit: Unit, department: directory.Department) -> Event:
         version=department.version,
         code=department.code,
         name=department.name,
-        name_en=department.name_en,
+        name_en=department.name_en or spelt(department.name),
         kind=number_of(types_pb2.DepartmentKind, department.kind),
         division=department.division,
         parent_id=str(department.parent_id or ""),

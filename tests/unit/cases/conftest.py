@@ -242,12 +242,17 @@ async def alone(server: EmbeddedPostgres) -> AsyncIterator[Settings]:
     database = Database(settings, server)
     clock = VirtualClock(MORNING)
     async with Platform(settings, [MODULE], clock=clock, database=database, listen=False, background=False) as platform:
-        for name, zh in (("labour", "人社局"), ("justice", "司法局"), ("union", "总工会")):
+        for name, zh, en in (
+            ("labour", "人社局", "Labour bureau"),
+            ("justice", "司法局", "Justice bureau"),
+            ("union", "总工会", "Trade unions"),
+        ):
             said = grid_pb.DepartmentChanged(
                 department_id=department(f"150826-{name}"),
                 epoch=1,
                 version=1,
                 name=f"杭锦后旗{zh}",
+                name_en=f"{en} of Hanggin Rear Banner",
                 division="150826",
                 active=True,
             )

@@ -113,7 +113,7 @@ def test_what_is_local_says_in_both_languages_where_it_comes_from_and_since_when
 
 
 def test_the_centres_are_77_and_cover_everything() -> None:
-    centres, covers = centres_of(DATA / "divisions.csv")
+    centres, covers = centres_of(DATA)
     assert [centre.level for centre in centres].count("township") == 70
     assert set(covers.values()) == {centre.id for centre in centres}
     by_id = {centre.id: centre for centre in centres}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
@@ -26,8 +25,9 @@ from services.grid.model.divisions import Ancestors, readings, search_words
 from services.grid.model.grids import RURAL, URBAN, Grid, Member, Triangle, code_of, form_of
 from services.grid.model.points import Point
 from services.grid.model.reports import MOVES, Handover, Photo, Report, check_times, same_place
+from services.grid.service.pinyin import syllables
 from services.grid.service.sentences import sentence, variant
-from services.grid.service.shipped import centres, syllables
+from services.grid.service.shipped import centres, read_divisions
 from services.grid.words import Words
 
 NOW = datetime(2026, 3, 2, 1, 0, tzinfo=UTC)
@@ -66,8 +66,7 @@ def test_queries_are_compared_in_one_form():
 
 
 def test_every_county_and_each_of_the_70_townships_has_a_centre():
-    with (DATA / "divisions.csv").open(encoding="utf-8", newline="") as file:
-        made = centres(list(csv.DictReader(file)))
+    made = centres(read_divisions(DATA))
     assert len({c.id for c in made}) == 77
     counties = {c.id: c for c in made if len(c.division) == 6}
     assert len(counties) == 7
