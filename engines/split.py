@@ -205,9 +205,13 @@ class Split:
         """By service, the events that it has not sent yet or not heard yet; empty when all that was said is in effect."""
         return asyncio.run(self._behind())
 
+    def log(self) -> KafkaLog:
+        """The event log, to look into; to be closed."""
+        return KafkaLog.of(self._log_settings())
+
     async def _behind(self) -> dict[str, int]:
         found = {}
-        log = KafkaLog.of(self._log_settings())
+        log = self.log()
         try:
             connection = await asyncpg.connect(self.postgres.url)
             try:

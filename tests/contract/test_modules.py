@@ -38,6 +38,18 @@ def test_a_module_uses_what_it_declares(module: Module) -> None:
     assert outside == bool(module.egress), f"{module.name}: what it reaches outside and `egress` differ"
 
 
+#: What tells one way to run the platform from another. A service has no business with it: the kit gives it a log, a database, channels.
+HOW_IT_RUNS = {"kafka", "redis_url", "redis", "database_url", "database", "embedded", "ops", "grpc"}
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.name)
+def test_a_service_does_not_know_how_the_platform_runs(module: Module) -> None:
+    for path in (CHECKOUT / "services" / module.name).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and "settings" in ast.unparse(node.value).rpartition(".")[2]:
+                assert node.attr not in HOW_IT_RUNS, f"{path.name}:{node.lineno} looks at settings.{node.attr}"
+
+
 def test_calls_form_no_circle() -> None:
     calls = {module.name: set(module.calls) for module in MODULES}
     while calls:
