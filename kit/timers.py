@@ -2,6 +2,9 @@
 
 Candidates are found without locks. The work locks what it changes; then the row is deleted by its generation, in the same transaction: no row
 means that somebody else has done it or has moved it, and everything is undone.
+
+One that falls due is a transaction of its own. A backlog, as after an outage, goes by small groups that share a transaction, which is three times as
+fast; a group in which one fails is undone and goes one by one.
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -17,6 +20,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from kit import metrics, telemetry
+from kit.errors import Refused
 from kit.unit import CONNECTION_LOST, DATABASE_AWAY, Unit, run
 
 if TYPE_CHECKING:
@@ -28,10 +32,14 @@ Work = Callable[[Unit, str], Awaitable[None]]
 
 DUE = "select kind, key, due, generation, attempts from timer where due <= $1 and parked_at is null and kind = any($2) order by due limit $3"
 
+GONE = "delete from timer t using unnest($1::text[], $2::text[], $3::bigint[]) as d (kind, key, generation) where t.kind = d.kind and t.key = d.key and t.generation = d.generation"
+
 BACK_OFF = """
 update timer set attempts = attempts + 1, error = $4, due = $5, parked_at = $6 where kind = $1 and key = $2 and generation = $3
 """
 
+#: Timers of a backlog that share a transaction at most: the locks of their work are held while it lasts.
+LARGEST_UNIT = 20
 
 LATENESS = metrics.Histogram("hetao.timer.lateness", "s", "from when a timer was due until it fired", metrics.LONG)
 
@@ -86,13 +94,13 @@ class TimerLoop:
             rows = await self._runtime.background_pool.fetch(
                 DUE, self._runtime.clock.now(), list(self._work), self._settings.batch
             )
-            for start in range(0, len(rows), self._settings.parallel):
-                part = rows[start : start + self._settings.parallel]
-                results = await asyncio.gather(*(self._fire(row) for row in part), return_exceptions=True)
-                for failure in results:  # only when all have ended, so that none goes on unseen
-                    if isinstance(failure, BaseException):
-                        raise failure
-                fired += results.count(True)
+            groups = self._groups(rows)
+            workers = (self._take(groups) for _ in range(self._settings.parallel))
+            results = await asyncio.gather(*workers, return_exceptions=True)
+            for result in results:  # only when all have ended, so that none goes on unseen
+                if isinstance(result, BaseException):
+                    raise result
+                fired += result
             if len(rows) < self._settings.batch:
                 return fired
 
@@ -106,37 +114,81 @@ class TimerLoop:
         wait: float = (due - self._runtime.clock.now()).total_seconds()
         return min(max(wait, 0.001), self._settings.poll_seconds)
 
-    async def _fire(self, row: asyncpg.Record) -> bool:
-        kind, key, generation = row["kind"], row["key"], row["generation"]
-        LATENESS.record(
-            max(0.0, (self._runtime.clock.now() - row["due"]).total_seconds()),
-            {"hetao.service": self._runtime.name, "hetao.timer.kind": kind},
-        )
-        with telemetry.timer_span(self._runtime.name, kind) as span:
+    def _groups(self, rows: Sequence[asyncpg.Record]) -> Iterator[Sequence[asyncpg.Record]]:
+        """Few go one by one. Of many, several share a transaction, but all workers have something to do."""
+        parallel = self._settings.parallel
+        size = 1 if len(rows) <= 2 * parallel else min(LARGEST_UNIT, -(-len(rows) // parallel))
+        return (rows[start : start + size] for start in range(0, len(rows), size))
+
+    async def _take(self, groups: Iterator[Sequence[asyncpg.Record]]) -> int:
+        """One worker's part of what is due; the workers take the groups in their order. Returns how many fired."""
+        fired = 0
+        for group in groups:
+            if len(group) > 1:
+                try:
+                    fired += await self._fire(group)
+                    continue
+                except (*CONNECTION_LOST, asyncpg.InsufficientResourcesError):
+                    raise
+                except _Gone:  # somebody else is at it: what is left is looked up again
+                    return fired
+                except Exception as error:
+                    log.info("timers of %s go one by one: %s", self._runtime.name, type(error).__name__)
+            for row in group:
+                fired += await self._alone(row)
+        return fired
+
+    async def _alone(self, row: asyncpg.Record) -> bool:
+        try:
+            return await self._fire([row]) == 1
+        except _Gone:
+            return False
+        except (*CONNECTION_LOST, asyncpg.InsufficientResourcesError):
+            raise  # no other timer would fare better
+        except Exception as error:
+            await self._back_off(row, error)
+            return False
+
+    async def _fire(self, rows: Sequence[asyncpg.Record]) -> int:
+        """These in one transaction, all or none."""
+        service = self._runtime.name
+        with telemetry.timer_span(service, rows[0]["kind"]) as span:
 
             def open_unit() -> Unit:
-                runtime = self._runtime
+                runtime, kind = self._runtime, rows[0]["kind"]
                 return Unit(
                     runtime, runtime.system, writes=True, action=kind, background=True, traceparent=span.traceparent
                 )
 
-            async def work(unit: Unit) -> None:
-                await self._work[kind](unit, key)
-                gone = "delete from timer where kind = $1 and key = $2 and generation = $3"
-                if await unit.execute(gone, kind, key, generation) != "DELETE 1":
+            async def work(unit: Unit) -> Sequence[asyncpg.Record]:
+                done = [rows[0]]
+                await self._do(unit, rows[0])
+                for row in rows[1:]:
+                    # What another one of the group has set or taken away is not what was due.
+                    if unit.replanned(row["kind"], row["key"]):
+                        continue
+                    with telemetry.timer_span(service, row["kind"]) as own:
+                        unit.action, unit.traceparent = row["kind"], own.traceparent
+                        await self._do(unit, row)
+                    done.append(row)
+                columns = ([row[name] for row in done] for name in ("kind", "key", "generation"))
+                if await unit.execute(GONE, *columns) != f"DELETE {len(done)}":
                     raise _Gone
+                return done
 
-            try:
-                await run(open_unit, work)
-                return True
-            except _Gone:
-                return False
-            except (*CONNECTION_LOST, asyncpg.InsufficientResourcesError):
-                raise  # no other timer would fare better
-            except Exception as error:
-                span.failed(type(error).__name__)
-                await self._back_off(row, error)
-                return False
+            done = await run(open_unit, work)
+        now = self._runtime.clock.now()
+        for row in done:
+            lateness = max(0.0, (now - row["due"]).total_seconds())
+            LATENESS.record(lateness, {"hetao.service": service, "hetao.timer.kind": row["kind"]})
+        return len(done)
+
+    async def _do(self, unit: Unit, row: asyncpg.Record) -> None:
+        """A refusal undoes the work: nothing of it may be kept while its timer is still there."""
+        try:
+            await self._work[row["kind"]](unit, row["key"])
+        except Refused as refused:
+            raise refused.error from None
 
     async def _back_off(self, row: asyncpg.Record, error: Exception) -> None:
         """Tries again later, and in the end leaves it to a person."""

@@ -309,6 +309,10 @@ class Unit:
         """Called once the unit has committed, in this process alone: to wake somebody, never to do what must be done."""
         self._afterwards.append(call)
 
+    def replanned(self, kind: str, key: str) -> bool:
+        """Whether this unit has set the timer or taken it away."""
+        return (kind, key) in self._scheduled or (kind, key) in self._cancelled
+
     def note(self, purpose: str) -> None:
         """The reason that the audit records with every change of this unit."""
         self.purpose = purpose
@@ -430,7 +434,6 @@ class Unit:
             connection.terminate()
         finally:
             await self._pool.release(connection)
-
 
     def _end_span(self, outcome: str) -> None:
         span, self._span = self._span, None

@@ -26,7 +26,7 @@ POINTS: dict[str, list[tuple[Any, str]]] = {
     "answer": [(Unit, "commit")],  # committed, and nobody knows
     "mark": [(SqlLog, "append"), (KafkaLog, "append")],  # published and not marked
     "effect": [(Consumer, "_apply")],  # the effects of a batch that are not committed
-    "timer": [(TimerLoop, "_fire")],  # in the middle of timers that are due
+    "timer": [(TimerLoop, "_do")],  # in the middle of timers that are due
 }
 
 _armed: tuple[str, str, signal.Signals] | None = None  # (token, point, signal)

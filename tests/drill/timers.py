@@ -36,6 +36,9 @@ AFTER, FOR = 100, 6.0
 #: Seconds from the start of the storm until the first of its timers is due.
 LEAD = 1.0
 
+#: Seconds at the end of the storm in which nobody starts anything again: so long a backlog is there for sure.
+DARK = 3.0
+
 #: So many places may a timer be ahead of one that was due before it: what is being done at the same time, and once more for each crash.
 TOGETHER = 500
 
@@ -132,7 +135,7 @@ class TimerDrill:
         return [str(one) for one in rest[: round(AFTER * FOR)]], [str(one) for one in stubborn]
 
     async def _storm(self, process: ShelfProcess) -> None:
-        end = time.monotonic() + LEAD + self.seconds
+        end = time.monotonic() + LEAD + self.seconds - DARK
         while time.monotonic() < end:
             self.progress(f"the storm: {self.kills} times killed")
             match self.chance.randrange(3):
@@ -150,6 +153,12 @@ class TimerDrill:
                     await process.kill()
             self.kills += 1
             await process.start()
+        await process.kill()
+        self.progress("dark until the last of the storm is due")
+        last = max(self.due.values())
+        while datetime.now(UTC) < last:
+            await asyncio.sleep(0.1)
+        await process.start()
 
     async def _drained(self) -> tuple[int, float]:
         """How many were due and waiting when nobody died any more, and how many of them went in a second."""

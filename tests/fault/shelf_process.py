@@ -38,7 +38,7 @@ POINTS: dict[str, tuple[Any, str, str]] = {
     "mark": (SqlLog, "append", "after"),  # published and not marked
     "effect": (Consumer, "_apply", "after"),  # effects that are not committed
     "position": (SqlSubscription, "commit", "before"),  # committed effects of which the group's position does not know
-    "timer": (TimerLoop, "_fire", "after"),  # in the middle of a batch of timers
+    "timer": (TimerLoop, "_do", "after"),  # in the middle of a batch of timers
 }
 
 
