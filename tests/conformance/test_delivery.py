@@ -231,8 +231,8 @@ async def test_a_poisonous_event_parks_its_key_and_the_rest_goes_on(
         assert await operations.RedriveDeadLetters(request) == answer, "the same request has the same answer"
         await shelf_world.change(sick, "well again")
         await until(lambda: heard(shelf_world, 10), "and what comes later is heard again")
-    heard = await shelf_world.rows("shelf", "select title from heard where thing_id = $1 order by n", UUID(sick.id))
-    assert [row["title"] for row in heard] == ["a", "cured", "after", "and after that", "last", "well again"]
+    titles = await shelf_world.rows("shelf", "select title from heard where thing_id = $1 order by n", UUID(sick.id))
+    assert [row["title"] for row in titles] == ["a", "cured", "after", "and after that", "last", "well again"]
 
 
 async def _parked(world: ShelfWorld, wanted: int) -> bool:
