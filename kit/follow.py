@@ -62,7 +62,7 @@ class Follower:
         revoked: list[Revoked] = []
         whole, after, more = False, self._next, True
         while more:
-            request = pb.GetTrustRequest(service=self._service, after=after)
+            request = pb.GetTrustRequest(after=after)
             metadata = (("authorization", f"Bearer {self._token()}"),)
             answer = await self._stub.GetTrust(request, metadata=metadata, timeout=PATIENCE)
             if answer.whole:

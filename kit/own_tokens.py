@@ -27,7 +27,7 @@ from kit.tokens import Key
 SERVICES: Final = "urn:hetao:services"
 SYSTEMS: Final = "urn:hetao:systems"
 
-SERVICE_PERMISSIONS: Final = frozenset({"operations.trust.get"})
+SERVICE_PERMISSIONS: Final = frozenset({"platform.register.follow"})
 
 #: A process makes itself another one long before.
 _SERVICE_MINUTES: Final = 2

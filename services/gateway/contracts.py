@@ -6,7 +6,8 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 
-from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
+from google.api import annotations_pb2
+from google.protobuf.descriptor import FileDescriptor, MethodDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from kit.config import CHECKOUT
@@ -28,8 +29,13 @@ def files() -> tuple[FileDescriptor, ...]:
 
 @cache
 def services() -> tuple[ServiceDescriptor, ...]:
-    """Every RPC service, those of one package together."""
-    return tuple(service for file in files() for service in file.services_by_name.values())
+    """Every RPC service with REST paths, those of one package together. The others are for processes of the platform alone."""
+    every = (service for file in files() for service in file.services_by_name.values())
+    return tuple(service for service in every if any(_has_path(method) for method in service.methods))
+
+
+def _has_path(method: MethodDescriptor) -> bool:
+    return bool(method.GetOptions().HasExtension(annotations_pb2.http))
 
 
 def owner(service: ServiceDescriptor) -> str:

@@ -22,7 +22,6 @@ from kit.blobs import Blobs
 from kit.config import CHECKOUT
 from kit.identity import Roles
 from services.gateway import contracts
-from services.registry import KEEPER
 from tests.contract.samples import sample
 from tests.world import Refusal, World
 
@@ -51,8 +50,6 @@ NAMED = {
 async def call(world: World, method: MethodDescriptor, request: Message, account: str) -> Message | Refusal:
     """What an account is answered."""
     service = contracts.owner(method.containing_service)
-    if method.containing_service.name == "TrustService":
-        service = KEEPER
     channel = world.platform.channel(
         (getattr(request, "service", "") or "cases") if service == contracts.OPERATIONS else service
     )

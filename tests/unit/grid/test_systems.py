@@ -16,8 +16,14 @@ from joserfc.jwk import ECKey, OKPKey, RSAKey
 from hetao.cases.v1 import centres_pb2, centres_pb2_grpc
 from hetao.grid.v1 import divisions_pb2, divisions_pb2_grpc, sessions_pb2, sessions_pb2_grpc, systems_pb2_grpc
 from hetao.grid.v1 import systems_pb2 as pb
+from hetao.operations.v1 import trust_pb2, trust_pb2_grpc
+from kit.config import DATA
+from kit.identity import Roles
+from kit.own_tokens import ServiceToken
 from kit.proto import stamp
+from kit.sealing import Keys
 from kit.verifier import LOGOUT
+from services.grid.api import systems as api
 from tests.world import Refusal, World, _Signed, refused
 
 SYSTEM = "system-12345"
@@ -289,6 +295,44 @@ async def test_administrators_of_another_county_see_nothing_of_it(register: Regi
     for system in (SYSTEM, "system-city", "system-none"):
         assert (await refused(other.GetSystem(pb.GetSystemRequest(system_id=system)))).code == "NOT_FOUND"
         assert (await refused(other.DisableSystem(pb.DisableSystemRequest(system_id=system)))).code == "NOT_FOUND"
+
+
+# -- the register as processes follow it -----------------------------------------------------------------------------
+
+
+async def test_a_process_may_follow_the_register_and_do_nothing_else(register: Register):
+    world = register.world
+    platform = world.platform
+    token = ServiceToken("cases", platform.keys, world.clock, "hetao")()
+    stub = trust_pb2_grpc.TrustServiceStub(_Signed(platform.channel("grid"), token))
+    await register.create()
+    told = await stub.GetTrust(trust_pb2.GetTrustRequest())
+    assert told.whole
+    assert [one.system_id for one in told.systems] == [SYSTEM]
+    news = await stub.GetTrust(trust_pb2.GetTrustRequest(after=told.next))
+    assert (news.whole, list(news.systems), list(news.revocations)) == (False, [], [])
+    assert news.next == told.next
+    assert (await stub.GetTrust(trust_pb2.GetTrustRequest(after="7.1"))).whole, "of another epoch"
+    assert await register.calls(token) == "PERMISSION_MISSING"
+    forged = ServiceToken("cases", Keys.passing(), world.clock, "hetao")()
+    assert await register.calls(forged) == "TOKEN_INVALID"
+
+
+async def test_nobody_else_may_follow_it(register: Register):
+    issuer = register.world.platform.issuer
+    assert issuer is not None
+    roles = Roles.load(DATA / "roles.toml").names
+    issuer._accounts["everything"] = {"roles": roles, "divisions": ["1508"], "department": ""}
+    stub = register.world.stub(trust_pb2_grpc.TrustServiceStub, "grid", "everything")
+    assert (await refused(stub.GetTrust(trust_pb2.GetTrustRequest()))).reason == "PERMISSION_MISSING"
+
+
+async def test_many_changes_are_told_in_several_answers(register: Register, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(api, "NEWS", 2)
+    for number in range(5):
+        await register.create(system_id=f"system-{number}", public_keys=[])
+    known = register.world.platform.verifier.register
+    assert [known.system(f"system-{number}").enabled for number in range(5)] == [True] * 5
 
 
 # -- sessions ---------------------------------------------------------------------------------------------------------

@@ -115,21 +115,17 @@ class GetTrustRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    SERVICE_FIELD_NUMBER: _builtins.int
     AFTER_FIELD_NUMBER: _builtins.int
-    service: _builtins.str
-    """The service that keeps the register."""
     after: _builtins.str
     """`next` of the answer before; empty at the beginning."""
     def __init__(
         self,
         *,
-        service: _builtins.str = ...,
         after: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "service", b"service"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

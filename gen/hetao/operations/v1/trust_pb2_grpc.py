@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class TrustServiceStub:
-    """The register as every process follows it: which outside systems there are, and which sessions count no more. One service keeps it.
+    """The register as every process follows it: which outside systems there are, and which sessions count no more. One service keeps it. For processes
+    of the platform alone: it has no REST path.
     """
 
     def __init__(self, channel):
@@ -43,11 +44,12 @@ class TrustServiceStub:
 
 
 class TrustServiceServicer:
-    """The register as every process follows it: which outside systems there are, and which sessions count no more. One service keeps it.
+    """The register as every process follows it: which outside systems there are, and which sessions count no more. One service keeps it. For processes
+    of the platform alone: it has no REST path.
     """
 
     def GetTrust(self, request, context):
-        """What has changed since the answer before; everything, to who has none. For processes of the platform, by a token of their own.
+        """What has changed since the answer before; everything, to who has none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -70,7 +72,8 @@ def add_TrustServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TrustService:
-    """The register as every process follows it: which outside systems there are, and which sessions count no more. One service keeps it.
+    """The register as every process follows it: which outside systems there are, and which sessions count no more. One service keeps it. For processes
+    of the platform alone: it has no REST path.
     """
 
     @staticmethod

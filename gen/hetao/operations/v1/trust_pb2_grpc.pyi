@@ -27,25 +27,31 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class TrustServiceStub:
-    """The register as every process follows it: which outside systems there are, and which sessions count no more. One service keeps it."""
+    """The register as every process follows it: which outside systems there are, and which sessions count no more. One service keeps it. For processes
+    of the platform alone: it has no REST path.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> TrustServiceAsyncStub: ...
     GetTrust: _grpc.UnaryUnaryMultiCallable[_trust_pb2.GetTrustRequest, _trust_pb2.GetTrustResponse]
-    """What has changed since the answer before; everything, to who has none. For processes of the platform, by a token of their own."""
+    """What has changed since the answer before; everything, to who has none."""
 
 @_typing.type_check_only
 class TrustServiceAsyncStub(TrustServiceStub):
-    """The register as every process follows it: which outside systems there are, and which sessions count no more. One service keeps it."""
+    """The register as every process follows it: which outside systems there are, and which sessions count no more. One service keeps it. For processes
+    of the platform alone: it has no REST path.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetTrust: _aio.UnaryUnaryMultiCallable[_trust_pb2.GetTrustRequest, _trust_pb2.GetTrustResponse]  # type: ignore[assignment]
-    """What has changed since the answer before; everything, to who has none. For processes of the platform, by a token of their own."""
+    """What has changed since the answer before; everything, to who has none."""
 
 class TrustServiceServicer(metaclass=_abc_1.ABCMeta):
-    """The register as every process follows it: which outside systems there are, and which sessions count no more. One service keeps it."""
+    """The register as every process follows it: which outside systems there are, and which sessions count no more. One service keeps it. For processes
+    of the platform alone: it has no REST path.
+    """
 
     @_abc_1.abstractmethod
     def GetTrust(
@@ -53,6 +59,6 @@ class TrustServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _trust_pb2.GetTrustRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_trust_pb2.GetTrustResponse, _abc.Awaitable[_trust_pb2.GetTrustResponse]]:
-        """What has changed since the answer before; everything, to who has none. For processes of the platform, by a token of their own."""
+        """What has changed since the answer before; everything, to who has none."""
 
 def add_TrustServiceServicer_to_server(servicer: TrustServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
