@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from engines import kafka, redis
+from engines import kafka, oidc, redis
 from kit.errors import StartupError
 
 
@@ -18,6 +18,8 @@ def main(words: list[str]) -> None:
             case ["fetch"]:
                 redis.fetch(_said)
                 kafka.fetch(_said)
+                if oidc.missing() is None:  # for tests alone
+                    oidc.fetch(_said)
             case ["split"]:
                 from engines.supervisor import Supervisor
                 from kit.config import load
