@@ -12,13 +12,14 @@ Lost for good is what was written after the moment. What of it had reached the l
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 import asyncpg
@@ -34,13 +35,23 @@ from kit.config import Settings
 from kit.database import LOG_SCHEMA, Database
 from kit.errors import StartupError
 from kit.events import topic_of
-from kit.log import Log, Place, Record
+from kit.log import Log, LogAway, Place, Record
 from kit.log.sql import SqlLog
 from kit.migrate import migrate, plan, schemas
 from kit.module import Module
 from kit.postgres import holder
 from kit.sealing import Keys
 from kit.secretfile import read_secret, write_secret
+
+if TYPE_CHECKING:
+    from kit.log.kafka import KafkaLog
+
+
+#: How far the clocks of the broker and of the services may be apart.
+SKEW: Final = timedelta(minutes=10)
+
+#: Epochs of restores are seconds from the beginning of 2024.
+BEGINNING: Final = 1_704_067_200
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +118,13 @@ async def restore(
             if name != LOG_SCHEMA:
                 kept |= await event_ids_in(programs, backup.folder / backup.manifest.services[name].dump, name)
         behind = _kafka_behind(log, backup, ends) if log else _tables_behind(database, backup, present)
-        gone = [_gone(topic, record) async for topic, record in behind if record.envelope.id not in kept]
+        found = [(topic, record) async for topic, record in behind if record.envelope.id not in kept]
+        if log:
+            found = await _without_repeats(log, backup, found)
+        gone = [_gone(topic, record) for topic, record in found]
         epoch = max([part.epoch for part in backup.manifest.services.values()] + [*present.values()]) + 1
-        # And above any that a restore of the same backup on another machine may have given.
-        epoch = max(epoch, int(time.time()) // 60)
+        # And above any that another restore of the same backup may have given: it took longer than a second.
+        epoch = max(epoch, int(time.time()) - BEGINNING)
         before(gone)
         if dry_run:
             return Restored(epoch, gone, [], [])
@@ -241,6 +255,22 @@ async def _kafka_behind(log: Log, backup: Backup, ends: Mapping[Place, int]) -> 
             yield batch.topic, record
 
 
+async def _without_repeats(
+    log: KafkaLog, backup: Backup, found: Sequence[tuple[str, Record]]
+) -> list[tuple[str, Record]]:
+    """The log is at least once: what stands before the cut as well is no newer than the backup. Looked for from when the oldest was said."""
+    if not found:
+        return []
+    oldest = min(record.envelope.time for _, record in found) - SKEW
+    cut = {place_of(text): offset for text, offset in backup.manifest.log.ends.items()}
+    first = await log.since(list({topic for topic, _ in found}), oldest)
+    before: set[UUID] = set()
+    async for batch in log.scan({place: (at, cut[place]) for place, at in first.items() if at < cut.get(place, 0)}):
+        before.update(record.envelope.id for record in batch.records)
+    unique = {record.envelope.id: (topic, record) for topic, record in reversed(found)}
+    return [one for one in reversed(unique.values()) if one[1].envelope.id not in before]
+
+
 async def _tables_behind(
     database: Database, backup: Backup, present: Mapping[str, int]
 ) -> AsyncIterator[tuple[str, Record]]:
@@ -348,12 +378,12 @@ def _fences(backup: Backup, ends: Mapping[Place, int], lost: set[str]) -> dict[P
     }
 
 
-async def _put_log(log: Log, backup: Backup, ends: Mapping[Place, int], lost: set[str]) -> None:
+async def _put_log(log: KafkaLog, backup: Backup, ends: Mapping[Place, int], lost: set[str]) -> None:
     for group, told in backup.manifest.log.groups.items():
         positions = {place_of(text): offset for text, offset in told.items()}
         there = {place: offset for place, offset in positions.items() if place[0] not in lost}
         anew = {place: end for place, end in ends.items() if place[0] in lost and place[0] in {p[0] for p in positions}}
-        await log.seek(group, {**there, **anew})
+        await _seek(log, group, {**there, **anew})
     if not lost:
         return
     by_topic: dict[str, list[Record]] = {}
@@ -366,6 +396,19 @@ async def _put_log(log: Log, backup: Backup, ends: Mapping[Place, int], lost: se
                     await log.append(topic, by_topic.pop(topic))
     for topic, records in by_topic.items():
         await log.append(topic, records)
+
+
+async def _seek(log: KafkaLog, group: str, positions: Mapping[Place, int]) -> None:
+    """A member that was killed is one until its session is over: so long the broker lets nobody move its group."""
+    deadline = time.monotonic() + 2 * log.session + 30
+    while True:
+        try:
+            await log.seek(group, positions)
+            return
+        except LogAway:
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.5)
 
 
 async def _put_media(settings: Settings, backup: Backup) -> list[str]:

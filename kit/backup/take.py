@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 import asyncpg
@@ -50,6 +50,9 @@ from kit.events import Envelope, topic_of
 from kit.log import Log, Place, Record
 from kit.migrate import schemas
 from kit.module import POSTGRES, Module
+
+if TYPE_CHECKING:
+    from kit.log.kafka import KafkaLog
 
 Media = Literal["copy", "list"]
 
@@ -103,7 +106,7 @@ async def take(
 
 
 @contextlib.asynccontextmanager
-async def kafka_of(settings: Settings) -> AsyncIterator[Log | None]:
+async def kafka_of(settings: Settings) -> AsyncIterator[KafkaLog | None]:
     """None where the log is in the database, and so in its dump."""
     if settings.kafka.bootstrap is None:
         yield None

@@ -180,7 +180,7 @@ class KafkaLog:
                 envelope = envelope_of(one.headers, one.key)
                 if one.value is None:
                     raise Foreign("no value")
-                yield one.offset, Record(envelope, one.value)
+                yield one.offset, Record(envelope, one.value, one.offset)
             except Foreign as error:
                 passed += 1
                 if passed == 1:
@@ -203,6 +203,10 @@ class KafkaLog:
         found = await self.desk.partitions()
         names = [self.prefix + topic for topic in topics]
         return [(name, partition) for name in names for partition in found.get(name, ())]
+
+    async def since(self, topics: Sequence[str], moment: datetime) -> Mapping[Place, int]:
+        """An offset of each partition before which nothing was written since the moment, by the broker's clock; 0 where it knows none."""
+        return self._plain(await self.desk.since(await self._places(topics), moment))
 
     async def seek(self, group: str, positions: Mapping[Place, int]) -> None:
         await self.desk.seek(

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -203,6 +204,24 @@ class Desk:
 
         return await self._within(asked)
 
+    async def since(self, places: Iterable[Place], moment: datetime) -> dict[Place, int]:
+        at = round(moment.timestamp() * 1000)
+        wanted = {TopicPartition(*place): at for place in places}
+        if not wanted:
+            return {}
+
+        async def asked() -> dict[Place, int]:
+            found = await (await self._connected_reader()).offsets_for_times(wanted)
+            return {(tp.topic, tp.partition): one.offset if one else 0 for tp, one in found.items()}
+
+        return await self._within(asked)
+
+    async def _connected_reader(self) -> AIOKafkaConsumer:
+        async with self._opening:
+            if self._reader is None:
+                self._reader = await started(AIOKafkaConsumer(**self._options))
+            return self._reader
+
     async def seek(self, group: str, positions: Mapping[Place, int]) -> None:
         """Sets the positions of a group in which nobody is at work. Raises `LogAway`, also where somebody is."""
         wanted = {TopicPartition(*place): offset for place, offset in positions.items()}
@@ -258,10 +277,7 @@ class Desk:
             return {}
 
         async def asked() -> dict[Place, int]:
-            async with self._opening:
-                if self._reader is None:
-                    self._reader = await started(AIOKafkaConsumer(**self._options))
-            found = await getattr(self._reader, method)(wanted)
+            found = await getattr(await self._connected_reader(), method)(wanted)
             return {(tp.topic, tp.partition): offset for tp, offset in found.items()}
 
         return await self._within(asked)

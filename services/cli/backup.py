@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
 from kit.config import load
+from kit.errors import StartupError
+from kit.log import LogAway
 from services.cli import complain, err, out, table
 
 if TYPE_CHECKING:
     from kit.backup.restore import Gone
+
+T = TypeVar("T")
 
 #: Rows of what is gone that are shown; the report has all.
 SHOWN = 20
@@ -21,6 +25,13 @@ SHOWN = 20
 
 def _told(zh: str, en: str) -> None:
     err.print(f"  {zh} · {en}", markup=False)
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    try:
+        return asyncio.run(work)
+    except LogAway as error:
+        raise StartupError(f"事件日志不可用：{error}", f"the event log is away: {error}") from None
 
 
 @click.command()
@@ -39,7 +50,7 @@ def backup(target: Path, without_keys: bool, media: Literal["copy", "list"] | No
     from kit.backup.take import take
     from services.registry import MODULES
 
-    manifest = asyncio.run(take(load(), MODULES, target, with_keys=not without_keys, media=media, progress=_told))
+    manifest = _run(take(load(), MODULES, target, with_keys=not without_keys, media=media, progress=_told))
     size = sum(bytes_ for bytes_, _ in manifest.files.values()) / 2**20
     out.print(f"已备份到 {target}：{manifest.taken_at}，{size:.1f} MiB，{manifest.photos} 个媒体文件", markup=False)
     out.print(
@@ -72,9 +83,7 @@ def restore(source: Path, force: bool, dry_run: bool, report: Path | None) -> No
             report.write_bytes(b"".join(one.dumped() + b"\n" for one in gone))
 
     with Backup.open(source) as opened:
-        done = asyncio.run(
-            put_back(load(), MODULES, opened, force=force, dry_run=dry_run, progress=_told, before=write)
-        )
+        done = _run(put_back(load(), MODULES, opened, force=force, dry_run=dry_run, progress=_told, before=write))
         taken_at = opened.manifest.taken_at
     keys = {(one.topic, one.key) for one in done.gone}
     if done.gone:
