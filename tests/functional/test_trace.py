@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from tests.functional.harness import Hetao, department, eventually, new_key
+from tests.functional.harness import CHECKOUT, Hetao, department, eventually, new_key
 from tests.functional.split import SplitHetao, need_engines
 from tests.functional.test_grid_story import quarrel
 from tests.otlp import Collector, Hook, Span
@@ -26,6 +29,8 @@ CHAIN = [
     ("notify", "POST", "CLIENT"),
 ]
 
+METRICS = tomllib.loads((CHECKOUT / "docs" / "operate" / "signals.toml").read_text(encoding="utf-8"))["metrics"]
+
 LOG = {"all": "postgresql", "split": "kafka"}
 
 
@@ -38,6 +43,7 @@ class Told:
     trace: str
     caller: str
     hook: Hook
+    collector: Collector
 
     def up(self, span: Span) -> list[Span]:
         """From the root to the span."""
@@ -63,7 +69,11 @@ def told(request: pytest.FixtureRequest) -> Iterator[Told]:
     if mode == "split":
         need_engines()
     with Collector() as collector, Hook() as hook:
-        settings = {"TELEMETRY__OTLP_ENDPOINT": collector.url, "TELEMETRY__PUSH_SECONDS": "1"}
+        settings = {
+            "TELEMETRY__OTLP_ENDPOINT": collector.url,
+            "TELEMETRY__PUSH_SECONDS": "1",
+            "TELEMETRY__LOOK_SECONDS": "0.5",
+        }
         with Hetao(**settings) if mode == "all" else SplitHetao(mode, **settings) as hetao:
             yield _told(mode, hetao, collector, hook)
 
@@ -86,7 +96,23 @@ def _told(mode: str, hetao: Hetao, collector: Collector, hook: Hook) -> Told:
     wanted = {name for _, name, _ in CHAIN}
     eventually(lambda: wanted <= {span.name for span in collector.of(trace)}, "the spans of the trace")
     eventually(lambda: len([s for s in collector.of(trace) if s.name == "transaction notify"]) >= 3, "the outcome")
-    return Told(mode, collector.of(trace), trace, caller, hook)
+    hetao.person("dispatcher").get("/v1/cases")
+    with suppress(AssertionError):  # the test says better what is missing
+        eventually(lambda: not _missing(mode, collector), "the metrics of every process", 60)
+    return Told(mode, collector.of(trace), trace, caller, hook, collector)
+
+
+def _where(metric: dict[str, Any], mode: str) -> set[str]:
+    """The processes that show a metric."""
+    if mode == "all":
+        return {"hetao"}
+    stores = {"grid", "cases", "notify"}
+    return {"every": stores | {"gateway"}, "stores": stores}.get(metric["where"][0], set(metric["where"]))
+
+
+def _missing(mode: str, collector: Collector) -> set[tuple[str, str]]:
+    always = [one for one in METRICS if one["seen"] == "always"]
+    return {(process, one["name"]) for one in always for process in _where(one, mode)} - collector.metrics.keys()
 
 
 def test_each_step_is_the_child_of_the_one_before(told: Told) -> None:
@@ -140,3 +166,15 @@ def test_attributes_follow_the_conventions_and_hold_no_address(told: Told) -> No
     }  # fmt: skip
     assert not [span for span in told.spans if span.failed]
     assert not [span for span in told.spans if b"/hook" in span.raw]
+
+
+def test_every_process_pushes_its_own_metrics_and_nothing_else(told: Told) -> None:
+    allowed = {(process, one["name"]) for one in METRICS for process in _where(one, told.mode)}
+    assert _missing(told.mode, told.collector) == set()
+    assert told.collector.metrics.keys() <= allowed
+    for (_, name), series in told.collector.metrics.items():
+        (listed,) = [one["labels"] for one in METRICS if one["name"] == name]
+        for labels in series:
+            assert (
+                {one for one in listed if not one.endswith("?")} <= set(labels) <= {one.rstrip("?") for one in listed}
+            )
