@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Self
@@ -50,11 +51,12 @@ class Separate(Site):
             "DRILL_FATE": str(self.folder / "fate"),
         }
         command = [sys.executable, "-m", "tests.drill.process"]
+        self._hands = ThreadPoolExecutor(1, "drill")
         self.split = Split(self.folder / "data", settings=settings, program=command, replicas=replicas)
 
     def __enter__(self) -> Self:
         try:
-            self.split.start()
+            self._hands.submit(self.split.start).result()
             self.rest = [("127.0.0.1", gateway.http) for gateway in self.split.gateways]
             self.rpc = {name: f"ipv4:{address}" for name, address in self.split.addresses().items()}
         except BaseException:
@@ -67,8 +69,9 @@ class Separate(Site):
 
     def _end(self) -> None:
         try:
-            self.split.close()
+            self._hands.submit(self.split.close).result()
         finally:
+            self._hands.shutdown()
             shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
@@ -80,6 +83,10 @@ class Separate(Site):
 
     def said(self) -> str:
         return "\n".join(f"{name}:\n{part.program.said(15)}" for name, part in self.split.parts.items())
+
+    async def _do(self, work: Callable[..., None], *args: object) -> None:
+        """What takes a while, beside the clients. Always in the same thread: Kafka ends with the one that started it."""
+        await asyncio.get_running_loop().run_in_executor(self._hands, work, *args)
 
     # -- books --------------------------------------------------------------------------------------------------------
 
@@ -157,7 +164,7 @@ class Separate(Site):
     def _killed(self, parts: Sequence[Part]) -> Strike:
         async def strike() -> None:
             for part in parts:
-                await asyncio.to_thread(part.program.kill)
+                await self._do(part.program.kill)
             await self._again(parts)
 
         return strike
@@ -195,12 +202,12 @@ class Separate(Site):
         """`seconds`: how long it is away."""
 
         async def struck() -> None:
-            await asyncio.to_thread(strike)
+            await self._do(strike)
             try:
                 await asyncio.sleep(seconds)
             finally:
-                await asyncio.to_thread(heal)
-            await asyncio.to_thread(self.split.until_ready, READY)
+                await self._do(heal)
+            await self._do(self.split.until_ready, READY)
 
         return struck
 
@@ -212,16 +219,16 @@ class Separate(Site):
             for engine in (split.kafka, split.postgres, split.redis):
                 engine.kill()
 
-        await asyncio.to_thread(strike)
-        await asyncio.to_thread(split.start)
+        await self._do(strike)
+        await self._do(split.start)
 
     async def _again(self, parts: Sequence[Part]) -> None:
         """Started by whoever looks after it."""
         for part in parts:
             assert not part.program.alive
-            await asyncio.to_thread(part.program.begin)
+            await self._do(part.program.begin)
         for part in parts:
-            await asyncio.to_thread(self._ready, part)
+            await self._do(self._ready, part)
 
     def _ready(self, part: Part) -> None:
         end = time.monotonic() + READY
