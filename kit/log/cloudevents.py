@@ -6,15 +6,20 @@ Any client of CloudEvents reads them. `subject` is the aggregate, and the record
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
+
+from asyncpg.pgproto import pgproto
 
 from kit.events import Envelope
 
 Headers = Sequence[tuple[str, bytes]]
 
 CONTENT_TYPE = "application/protobuf"
+
+#: The driver's own class, which is made in a fraction of the time.
+_uuid: Callable[[str], UUID] = pgproto.UUID
 
 _SPECVERSION = ("ce_specversion", b"1.0")
 _CONTENT_TYPE = ("content-type", CONTENT_TYPE.encode())
@@ -33,7 +38,7 @@ def headers_of(envelope: Envelope) -> list[tuple[str, bytes]]:
         ("ce_type", envelope.type.encode()),
         ("ce_source", envelope.source.encode()),
         ("ce_subject", envelope.key.encode()),
-        ("ce_time", envelope.time.astimezone(UTC).isoformat().replace("+00:00", "Z").encode()),
+        ("ce_time", envelope.time.astimezone(UTC).isoformat().encode()),
     ]
     if envelope.division:
         headers.append(("ce_division", envelope.division.encode()))
@@ -46,26 +51,28 @@ def headers_of(envelope: Envelope) -> list[tuple[str, bytes]]:
 
 def envelope_of(headers: Headers, key: bytes | None) -> Envelope:
     """Raises `Foreign` for whatever else somebody may have written to the topic."""
+    said = dict(headers)
     try:
-        said = {name: value.decode() for name, value in headers if name.startswith("ce_") or name == "content-type"}
-        if not said.get("ce_specversion", "").startswith("1."):
-            raise Foreign("no event of CloudEvents 1.0")
-        if said.get("content-type") != CONTENT_TYPE:
+        if not said["ce_specversion"].startswith(b"1."):
+            raise Foreign("another version of CloudEvents")
+        if said["content-type"] != _CONTENT_TYPE[1]:
             raise Foreign("not protobuf")
-        time = datetime.fromisoformat(said["ce_time"])
-        if time.tzinfo is None:
-            raise Foreign("a time without a zone")
+        time = datetime.fromisoformat(said["ce_time"].decode())
+        if time.tzinfo is not UTC:
+            if time.tzinfo is None:
+                raise Foreign("a time without a zone")
+            time = time.astimezone(UTC)
         return Envelope(
-            id=UUID(said["ce_id"]),
-            type=said["ce_type"],
-            source=said["ce_source"],
-            key=key.decode() if key is not None else said["ce_subject"],
-            time=time.astimezone(UTC),
-            division=said.get("ce_division", ""),
-            snapshot=said.get("ce_snapshot") == "true",
-            traceparent=said.get("ce_traceparent", ""),
+            id=_uuid(said["ce_id"].decode()),
+            type=said["ce_type"].decode(),
+            source=said["ce_source"].decode(),
+            key=(said["ce_subject"] if key is None else key).decode(),
+            time=time,
+            division=said.get("ce_division", b"").decode(),
+            snapshot=said.get("ce_snapshot") == b"true",
+            traceparent=said.get("ce_traceparent", b"").decode(),
         )
     except KeyError as error:
         raise Foreign(f"no {error.args[0]}") from None
-    except (UnicodeDecodeError, AttributeError, OverflowError, ValueError) as error:
+    except (AttributeError, OverflowError, ValueError) as error:  # also of a character that is none
         raise error if isinstance(error, Foreign) else Foreign(f"malformed: {type(error).__name__}") from None

@@ -1,4 +1,4 @@
-"""The figures: `python -m tests.load` (`make bench`), or some of them: `python -m tests.load rpc gateway lifecycles start`;
+"""The figures: `python -m tests.load` (`make bench`), or some of them: `python -m tests.load rpc gateway lifecycles start events`;
 `python -m tests.load sizes` stores a million cases.
 
 Everything is measured on this machine in one run, over loopback, against a real `hetao serve` on a folder of its own with fsync on. The aims
@@ -17,13 +17,14 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from tests.load import gateway, lifecycles_stored, rpc, sizes, start
+from tests.load import events, gateway, lifecycles_stored, rpc, sizes, start
 
 PARTS: dict[str, Callable[[float], Coroutine[Any, Any, Table]]] = {
     "rpc": rpc.measure,
     "gateway": gateway.measure,
     "lifecycles": lifecycles_stored.measure,
     "start": start.measure,
+    "events": events.measure,
 }
 
 #: Takes long and much disk, so only where it is named.
