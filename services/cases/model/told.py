@@ -49,10 +49,10 @@ def for_parties(steps: Sequence[ToldStep], state: str) -> list[ToldStep]:
             if next_one != CONCLUDED and not goes_on:
                 continue
         if step.what == DISPATCHED:
-            names, english = [step.params["department"]], [step.params.get("department_en", step.params["department"])]
+            names, english = step.params["department_zh"], step.params["department_en"]
             if shown and (shown[-1].what, shown[-1].at) == (DISPATCHED, step.at):
                 before = shown.pop().params
-                names, english = [before["departments"], *names], [before["departments_en"], *english]
-            step = replace(step, params={"departments": "、".join(names), "departments_en": ", ".join(english)})
+                names, english = f"{before['departments_zh']}、{names}", f"{before['departments_en']}, {english}"
+            step = replace(step, params={"departments_zh": names, "departments_en": english})
         shown.append(step)
     return shown

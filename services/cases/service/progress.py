@@ -80,10 +80,12 @@ class ProgressLookup:
         case = found.case
         rows = await store.timeline(unit, case.id, 0, 200, parties_only=True)
         told = [
-            ToldStep(row["at"], TOLD[row["what"]], orjson.loads(row["params"])) for row in rows if row["what"] in TOLD
+            ToldStep(row["at"], TOLD[row["what"]], filled(orjson.loads(row["params"])))
+            for row in rows
+            if row["what"] in TOLD
         ]
         texts = self.chain.runtime.texts
-        steps = [(one.at, *texts.of(f"told.{one.what}", filled(one.params))) for one in for_parties(told, case.state)]
+        steps = [(one.at, *texts.of(f"told.{one.what}", one.params)) for one in for_parties(told, case.state)]
         stage = texts.of(
             f"progress.{case.state}", {"due": day(case.due_at), "channel": case.channel, "number": case.transferred_to}
         )

@@ -17,18 +17,18 @@ def step(what: str, params: Mapping[str, object] | None = None, *, note: bytes |
 
 
 def filled(params: Mapping[str, str]) -> dict[str, str]:
-    """What a step's sentences are filled with: the English one has a name by {name_en}, which is the name itself where there is no other."""
-    return {f"{name}_en": value for name, value in params.items()} | dict(params)
+    """What a step's sentences are filled with: {name_zh} and {name_en} are the name itself where it has no other."""
+    return {f"{name}_{language}": value for name, value in params.items() for language in ("zh", "en")} | dict(params)
 
 
 def of_centre(centre: Centre) -> dict[str, str]:
     """The names of a centre, for a sentence."""
-    return {"centre": centre.name, "centre_en": centre.name_en or centre.name}
+    return {"centre_zh": centre.name, "centre_en": centre.name_en or centre.name}
 
 
 def of_department(task: Task) -> dict[str, str]:
     """The names of a task's department or desk, for a sentence."""
-    return {"department": task.department_name, "department_en": task.department_name_en or task.department_name}
+    return {"department_zh": task.department_name, "department_en": task.department_name_en or task.department_name}
 
 
 def both(name: str, word: Word | None) -> dict[str, str]:
