@@ -417,8 +417,8 @@ class Ops(Section):
         le=65535,
     )
     patience_seconds: float = doc(
-        "启动时等待所调用的其他服务的秒数，之后先行就绪",
-        "seconds that a start waits for the services that it calls; then it is ready without them",
+        "启动时等待 Kafka 和所调用的其他服务的秒数，之后先行就绪",
+        "seconds that a start waits for Kafka and the services that it calls; then it is ready without them",
         30.0,
         ge=0,
     )

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -139,6 +139,9 @@ class Platform:
         self._certificates = Certificates.of(self.settings.grpc.tls)
         for name in ("keys", "media"):  # made by an earlier version, or restored with the modes of another machine
             folders.close(self.settings.data_dir / name)
+        if self._background:
+            patience = self.settings.ops.patience_seconds
+            self._watch(watches.of_neighbours(self.state, self.modules, self.channel, patience))
         tables = schemas(self.settings, self.modules)
         fresh = await self._open_database(tables) if tables else True
         self._progress("读取密钥与规则", "reading keys and rules")
@@ -158,7 +161,7 @@ class Platform:
                 await self._settle()
         if self._background:
             self._run_background()
-            self._watch(tables)
+            self._watch(self._engines(tables))
         if self._listen and any(service.dispatcher.methods for service in self.services.values()):
             await self._open_server()
         del self.state.waiting["start"]
@@ -211,17 +214,17 @@ class Platform:
         await self.database.prepare(tables)
         return await self.database.is_fresh(tables)
 
-    def _watch(self, tables: Sequence[str]) -> None:
+    def _engines(self, tables: Sequence[str]) -> Iterator[watches.Work]:
         """What must be there from now on, and what is told when it is missing."""
-        found: list[watches.Work] = []
         if tables:
-            found += watches.of_database(self.state, self.settings, self.database, tables)
+            yield from watches.of_database(self.state, self.settings, self.database, tables)
         if any(LOG in module.engines for module in self.modules):
-            found += watches.of_log(self.state, self.log, self.modules)
+            yield from watches.of_log(self.state, self.log, self.modules)
         if self.settings.redis_url:
-            found += watches.of_redis(self.state, self.redis)
-        patience = self.settings.ops.patience_seconds
-        for name, work in [*found, *watches.of_neighbours(self.state, self.modules, self.channel, patience)]:
+            yield from watches.of_redis(self.state, self.redis)
+
+    def _watch(self, works: Iterable[watches.Work]) -> None:
+        for name, work in works:
             self._run(f"watch {name}", work)
 
     async def _open_log(self) -> Log:
@@ -231,8 +234,7 @@ class Platform:
             kafka = KafkaLog.of(self.settings)
             self._exit.push_async_callback(kafka.close)
             if self.ops.listening:
-                await self.state.until("kafka", lambda: kafka.look([]))
-                await self.state.until("topics", lambda: kafka.look(watches.topics_of(self.modules)))
+                await watches.until_log(self.state, kafka, self.modules, self.settings.ops.patience_seconds)
             return kafka
         pool = await self._pool(LOG_SCHEMA, self.settings.database.background_pool_size + len(self.modules))
         sql_log = SqlLog(

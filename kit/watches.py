@@ -9,7 +9,7 @@ from typing import Any
 from kit.config import Settings
 from kit.database import Database
 from kit.events import topic_of
-from kit.log import Log
+from kit.log import Log, LogAway
 from kit.module import LOG, POSTGRES, Module
 from kit.readiness import LOOK, Readiness
 from kit.redis import Redis
@@ -37,6 +37,15 @@ def of_log(state: Readiness, log: Log, modules: Sequence[Module]) -> Iterator[Wo
     if log.system == "kafka":
         topics = topics_of(modules)
         yield "kafka", state.watch("kafka", lambda: log.look(topics), needed=False)
+
+
+async def until_log(state: Readiness, log: Log, modules: Sequence[Module], patience: float) -> None:
+    """Kafka is waited for at the start, but not for ever: without it whatever is written is durable and waits in the outbox. If it is there, its
+    topics must be, however long that takes: somebody has forgotten a step."""
+    with contextlib.suppress(LogAway, TimeoutError):
+        await state.until("kafka", lambda: log.look([]), seconds=patience)
+        await state.until("topics", lambda: log.look(topics_of(modules)))
+    state.waiting.pop("kafka", None)
 
 
 def of_redis(state: Readiness, redis: Redis) -> Iterator[Work]:

@@ -1,17 +1,25 @@
 """What a process waits for, whom it misses, and how operators hear of it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
+from typing import cast
 
 import httpx
 import pytest
 
 from kit import readiness
+from kit.config import Grpc
 from kit.config import Ops as Settings
 from kit.errors import StartupError
+from kit.log import Log as RealLog
+from kit.log import LogAway
 from kit.ops import Answer, Ops
 from kit.readiness import Readiness
+from kit.rpc.client import ServiceChannel
+from kit.watches import of_neighbours, topics_of, until_log
+from tests import shelf
 from tests.waiting import until
 
 
@@ -136,3 +144,43 @@ async def test_without_a_port_nobody_listens_and_a_taken_one_is_named(ops: Ops):
     await silent.stop()
     with pytest.raises(StartupError, match="HETAO_OPS__PORT"):
         await Ops(Settings(port=ops.port), Readiness()).start()
+
+
+class Log:
+    """Kafka, or what is missing of it."""
+
+    system = "kafka"
+
+    def __init__(self, *, there: bool, topics: set[str]) -> None:
+        self.there, self.topics = there, topics
+
+    async def look(self, topics: Sequence[str]) -> None:
+        if not self.there:
+            raise LogAway("no broker")
+        if missing := sorted({*topics} - self.topics):
+            raise LogAway(f"topics are missing: {missing}")
+
+
+async def test_kafka_is_waited_for_for_a_while_and_its_topics_for_ever():
+    state, topics = Readiness(), topics_of([shelf.MODULE])
+    await until_log(state, cast("RealLog", Log(there=False, topics=set())), [shelf.MODULE], patience=0.02)
+    assert state.ready
+    log = Log(there=True, topics=set())
+    waiting = asyncio.create_task(until_log(state, cast("RealLog", log), [shelf.MODULE], patience=0.02))
+    await until(lambda: "topics" in state.waiting, "missing topics are named")
+    log.topics = {*topics}
+    await waiting
+    assert state.ready
+
+
+async def test_a_neighbour_is_waited_for_for_a_while_and_then_missed(ops: Ops):
+    state, caller = ops._readiness, replace(shelf.MODULE, name="caller", calls=["grid"])
+    channel = ServiceChannel(Grpc(), "grid", "127.0.0.1:1", None)
+    ((name, watching),) = of_neighbours(state, [caller], lambda service: channel, patience=0.3)
+    assert (name, set(state.waiting)) == ("grid", {"grid"})
+    task = asyncio.ensure_future(watching)
+    await until(lambda: state.ready and "grid" in state.away, "it is ready without it")
+    assert "UNAVAILABLE" in state.away["grid"]
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await channel.close()
