@@ -8,10 +8,11 @@ away; the note in Redis only makes it quicker.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Iterator
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
@@ -19,8 +20,12 @@ from hetao.operations.v1 import trust_pb2 as pb
 from hetao.operations.v1 import trust_pb2_grpc
 from kit.clock import Clock
 from kit.proto import moment
+from kit.readiness import Readiness
 from kit.redis import Redis, RedisAway
 from kit.register import Register, Revoked, System
+
+if TYPE_CHECKING:
+    from kit.config import Settings
 
 log = logging.getLogger(__name__)
 
@@ -37,24 +42,60 @@ NOTE: Final = "hetao:register"
 
 
 class Follower:
-    """`token` makes the token of this process; `redis` is None where there is none that others see."""
+    """`token` makes the token of this process; `redis` is None where there is none that others see; `note`: the note's name in Redis."""
 
     def __init__(
         self,
         register: Register,
-        service: str,
         channel: Any,
         token: Callable[[], str],
         clock: Clock,
         *,
         every: float,
         redis: Redis | None = None,
+        note: str = NOTE,
     ) -> None:
-        self._register, self._service, self._token, self._clock = register, service, token, clock
+        self._register, self._token, self._clock = register, token, clock
         self._stub = trust_pb2_grpc.TrustServiceStub(channel)
-        self._every, self._redis = every, redis
+        self._every, self._redis, self._name = every, redis, note
         self._next, self._said = "", float("-inf")
         self._noted: bytes | str = b""
+        self._heard: float | None = None
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        register: Register,
+        channel: Any,
+        token: Callable[[], str],
+        clock: Clock,
+        redis: Redis,
+    ) -> Follower:
+        """Of a process; from now on its register must be heard of."""
+        identity = settings.identity
+        register.follow(identity.register_away_minutes * 60)
+        shared = redis if settings.redis_url is not None else None
+        note = f"{NOTE}:{settings.root_division}"
+        return cls(register, channel, token, clock, every=identity.register_seconds, redis=shared, note=note)
+
+    def watches(self, state: Readiness, patience: float) -> Iterator[tuple[str, Awaitable[None]]]:
+        """It is waited for at the start, but not for ever: then callers are told that they cannot be let in, and the process says why."""
+
+        async def heard() -> None:
+            if self._heard is None:
+                raise ConnectionError("not heard of yet")
+            if (silent := time.monotonic() - self._heard) > 3 * self._every + PATIENCE:
+                raise ConnectionError(f"silent for {silent:.0f} s")
+
+        async def watch() -> None:
+            with contextlib.suppress(ConnectionError, TimeoutError):
+                await state.until("register", heard, seconds=patience)
+            state.waiting.pop("register", None)
+            await state.watch("register", heard, needed=False)
+
+        state.waiting["register"] = "not asked yet"
+        yield "register", watch()
 
     async def look(self) -> None:
         """Takes over what is new. Raises `grpc.aio.AioRpcError` where the register does not answer."""
@@ -71,7 +112,7 @@ class Follower:
             revoked += map(_revoked, answer.revocations)
             after, more = answer.next, answer.more
         self._register.change(systems, revoked, whole=whole, now=self._clock.now().timestamp())
-        self._next = after
+        self._next, self._heard = after, time.monotonic()
         self._register.heard()
 
     async def run(self) -> None:
@@ -99,14 +140,14 @@ class Follower:
             if time.monotonic() - self._said >= SAY_AGAIN:
                 self._said = time.monotonic()
                 said = error.code().name if isinstance(error, grpc.aio.AioRpcError) else type(error).__name__
-                log.warning("the register at %s does not answer: %s", self._service, said)
+                log.warning("the register does not answer: %s", said)
 
     async def _is_noted(self) -> bool:
         """Whether another process says that the register has changed."""
         if self._redis is None:
             return False
         try:
-            found = await self._redis.ask(lambda redis: redis.get(NOTE))
+            found = await self._redis.ask(lambda redis: redis.get(self._name))
         except RedisAway:
             return False
         changed, self._noted = found is not None and found != self._noted, found or self._noted
@@ -115,7 +156,7 @@ class Follower:
     async def _note(self) -> None:
         if self._redis is not None:
             try:
-                await self._redis.ask(lambda redis: redis.incr(NOTE))
+                await self._redis.ask(lambda redis: redis.incr(self._name))
             except RedisAway:
                 return
 

@@ -170,21 +170,19 @@ class Platform:
         """Where it is kept in this process, it is known before anybody calls; else nobody is let in until it has been heard of."""
         kept = next((name for name, service in self.services.items() if TRUST in service.parts.rpc), "")
         keeper = kept or (self._keeper if self._keeper in self.settings.grpc.addresses else "")
-        if not keeper:
-            if self._keeper:
-                log.warning(
-                    "HETAO_GRPC__ADDRESSES does not say where %s is: revoked sessions are not known here", self._keeper
-                )
-            return
-        identity, register = self.settings.identity, self.verifier.register
-        register.follow(identity.register_away_minutes * 60)
-        token = ServiceToken(self.modules[0].name, self.keys, self.clock, identity.audience)
-        redis = self.redis if self.settings.redis_url is not None else None
-        self._follower = Follower(
-            register, keeper, self.channel(keeper), token, self.clock, every=identity.register_seconds, redis=redis
-        )
-        if kept:
-            await self._follower.look()
+        if keeper:
+            token = ServiceToken(self.modules[0].name, self.keys, self.clock, self.settings.identity.audience)
+            self._follower = Follower.of(
+                self.settings, self.verifier.register, self.channel(keeper), token, self.clock, self.redis
+            )
+            if kept:
+                await self._follower.look()
+            elif self._background:
+                self._watch(self._follower.watches(self.state, self.settings.ops.patience_seconds))
+        elif self._keeper:
+            log.warning(
+                "HETAO_GRPC__ADDRESSES does not say where %s is: revoked sessions are not known here", self._keeper
+            )
 
     def _open_telemetry(self) -> None:
         """Of the whole process; ended by whoever began it."""
