@@ -66,7 +66,7 @@ class Watched:
     async def hand_over(self, **words: str) -> None:
         """A report goes to the centre of its street, and becomes a case."""
         files = {"file": ("photo.jpg", photo("darkred"), "image/jpeg")}
-        media = (await self.send("POST", "/v1/media", "grid-worker", files=files)).json()["id"]
+        media = (await self.send("POST", "/v1/media", "grid-worker", files=files)).json()["mediaId"]
         report = await self.post(
             "grid-worker",
             "/v1/reports",

@@ -1,8 +1,8 @@
 """Photos over HTTP: the one thing that is no RPC, because bytes have no place in JSON.
 
-    POST /v1/media               a form with the part `file`, or the bytes themselves → {"id": "…", "type": "image/jpeg", …}
-    GET  /v1/media/{id}          the rendition for showing: upright, small, without place and time
-    GET  /v1/media/{id}?original=true&reason=…      the evidence, byte for byte; needs the permission media.evidence
+    POST /v1/media              a form with the part `file`, or the bytes themselves → {"mediaId": "…", "type": "image/jpeg", …}
+    GET  /v1/media/{mediaId}    the rendition for showing: upright, small, without place and time
+    GET  /v1/media/{mediaId}?original=true&reason=…      the evidence, byte for byte; needs the permission media.evidence
 
 An upload is told by its content, so sending it twice stores it once. It is refused while it comes in, as soon as it is too large.
 
@@ -181,7 +181,7 @@ def _wanted(request: Request) -> tuple[bool, str]:
 
 
 def _facts(photo: Photo) -> dict[str, Any]:
-    return {"id": photo.id, "type": photo.type, "width": photo.width, "height": photo.height, "size": photo.size}
+    return {"mediaId": photo.id, "type": photo.type, "width": photo.width, "height": photo.height, "size": photo.size}
 
 
 # ---- what the OpenAPI document says of it ----
@@ -193,7 +193,7 @@ SCHEMAS: Final[dict[str, Any]] = {
         "type": "object",
         "description": "An uploaded photo.",
         "properties": {
-            "id": {
+            "mediaId": {
                 "type": "string",
                 "title": "编号",
                 "description": "SHA-256 of the content.",
@@ -204,7 +204,7 @@ SCHEMAS: Final[dict[str, Any]] = {
             "height": {"type": "integer", "title": "高", "description": "Pixels."},
             "size": {"type": "integer", "title": "大小", "description": "Bytes."},
         },
-        "required": ["id", "type", "width", "height", "size"],
+        "required": ["mediaId", "type", "width", "height", "size"],
     }
 }
 
@@ -242,7 +242,7 @@ PATHS: Final[dict[str, Any]] = {
             },
         }
     },
-    "/v1/media/{id}": {
+    "/v1/media/{mediaId}": {
         "get": {
             "operationId": "Media_Get",
             "tags": ["Media"],
@@ -253,7 +253,7 @@ PATHS: Final[dict[str, Any]] = {
             "x-permission": LOOK,
             "parameters": [
                 {
-                    "name": "id",
+                    "name": "mediaId",
                     "in": "path",
                     "required": True,
                     "schema": {"type": "string", "pattern": "^[0-9a-f]{64}$"},

@@ -132,7 +132,7 @@ class EndpointApi:
 
 def _message(message: Message) -> messages_pb2.Message:
     return messages_pb2.Message(
-        id=str(message.id),
+        message_id=str(message.id),
         etag=str(message.version),
         template=message.template,
         title=common_pb2.Text(zh=message.title_zh, en=message.title_en),
@@ -153,7 +153,7 @@ def _message(message: Message) -> messages_pb2.Message:
 
 def _delivery(delivery: Delivery) -> deliveries_pb2.Delivery:
     return deliveries_pb2.Delivery(
-        id=str(delivery.id),
+        delivery_id=str(delivery.id),
         etag=str(delivery.version),
         intent_id=str(delivery.intent),
         channel=number_of(endpoints_pb2.Channel, delivery.channel),
@@ -187,7 +187,7 @@ def _attempt(attempt: store.Attempt) -> deliveries_pb2.DeliveryAttempt:
 
 def _endpoint(endpoint: Endpoint) -> endpoints_pb2.Endpoint:
     return endpoints_pb2.Endpoint(
-        id=str(endpoint.id),
+        endpoint_id=str(endpoint.id),
         etag=str(endpoint.version),
         department_id=str(endpoint.department_id),
         division=endpoint.division,

@@ -42,7 +42,7 @@ class Webhook:
                 "type": "hetao.notice",
                 "timestamp": message.at.isoformat(),
                 "data": {
-                    "id": str(message.id),
+                    "deliveryId": str(message.id),
                     "intentId": str(message.intent),
                     "template": message.template,
                     "title": {"zh": message.title.zh, "en": message.title.en},

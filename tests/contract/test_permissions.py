@@ -128,7 +128,7 @@ class Linhe:
         self.known["department_id"] = next(one.department_id for one in departments if one.code == "150802-housing")
         self.known["system_id"] = (await self.do("SystemService.CreateSystem", "admin")).system.system_id
         self.known["key_id"] = "none"
-        self.known["endpoint_id"] = (await self.do("EndpointService.CreateEndpoint", "admin")).endpoint.id
+        self.known["endpoint_id"] = (await self.do("EndpointService.CreateEndpoint", "admin")).endpoint.endpoint_id
         self.known["post_id"] = (await self.do("PostService.ListPosts", "admin")).posts[0].post_id
         days = {"from_date": "2026-03-20", "until_date": "2026-03-21"}
         self.known["leave_id"] = (await self.do("StaffService.CreateLeave", "grid-worker", **days)).leave.leave_id
@@ -147,9 +147,9 @@ class Linhe:
         self.known["duty_id"] = (await self.do("PostService.SetDuty", "centre-director", **days)).duty.duty_id
         await self.world.travel(timedelta(minutes=1))
         deliveries = (await self.do("DeliveryService.ListDeliveries", "admin")).deliveries
-        self.known["delivery_id"] = deliveries[0].id
+        self.known["delivery_id"] = deliveries[0].delivery_id
         messages = (await self.do("MessageService.ListMessages", "department-officer")).messages
-        self.known["message_id"] = messages[0].id
+        self.known["message_id"] = messages[0].message_id
 
 
 @pytest.fixture

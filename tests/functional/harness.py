@@ -262,7 +262,7 @@ class Person:
     def upload(self, content: bytes) -> str:
         """The id of an uploaded photo."""
         answer = answered(self.send("POST", "/v1/media", files={"file": ("photo.jpg", content, "image/jpeg")}))
-        return str(answer["id"])
+        return str(answer["mediaId"])
 
     def refused(self, method: str, path: str, body: Any = None, *, query: Any = None, **more: Any) -> Refusal:
         if body is not None:

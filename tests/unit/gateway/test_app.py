@@ -141,18 +141,18 @@ async def test_a_photo_comes_back_without_its_place(client, runtime):
     by_form = await client.post("/v1/media", files={"file": ("身份.jpg", data, "text/html")}, headers=as_worker)
     assert by_form.status_code == 200
     photo = by_form.json()
-    assert photo == {"id": photo["id"], "type": "image/jpeg", "width": 64, "height": 48, "size": len(data)}
+    assert photo == {"mediaId": photo["mediaId"], "type": "image/jpeg", "width": 64, "height": 48, "size": len(data)}
     as_bytes = await client.post("/v1/media", content=data, headers={**as_worker, "content-type": "image/jpeg"})
     assert as_bytes.json() == photo
 
-    shown = await client.get(f"/v1/media/{photo['id']}", headers=as_worker)
+    shown = await client.get(f"/v1/media/{photo['mediaId']}", headers=as_worker)
     assert shown.headers["content-type"] == "image/jpeg"
     assert not Image.open(BytesIO(shown.content)).getexif()
-    again = await client.get(f"/v1/media/{photo['id']}", headers={**as_worker, "If-None-Match": shown.headers["etag"]})
+    again = await client.get(f"/v1/media/{photo['mediaId']}", headers={**as_worker, "If-None-Match": shown.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
-    assert (await client.head(f"/v1/media/{photo['id']}", headers=as_worker)).status_code == 200
+    assert (await client.head(f"/v1/media/{photo['mediaId']}", headers=as_worker)).status_code == 200
 
-    path = f"/v1/media/{photo['id']}"
+    path = f"/v1/media/{photo['mediaId']}"
     assert (await client.get(path, params=FOR_EVIDENCE, headers=as_worker)).status_code == 403
     original = await client.get(path, params=FOR_EVIDENCE, headers=as_auditor)
     assert original.content == data
@@ -167,7 +167,7 @@ async def see(client, runtime, account, photo, **query):
 
 async def upload(client, runtime, account, content):
     answer = await client.post("/v1/media", content=content, headers=as_(runtime, account))
-    return answer.json()["id"]
+    return answer.json()["mediaId"]
 
 
 GONE = (404, "MEDIA_UNKNOWN")

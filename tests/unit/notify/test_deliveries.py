@@ -27,7 +27,7 @@ def state(delivery: pb.Delivery) -> str:
 
 async def attempts(world: NotifyWorld) -> list[tuple[int, str, str]]:
     """(number, outcome, reason), the oldest first."""
-    request = pb.ListDeliveryAttemptsRequest(delivery_id=(await world.delivery()).id)
+    request = pb.ListDeliveryAttemptsRequest(delivery_id=(await world.delivery()).delivery_id)
     listed = (await world.deliveries().ListDeliveryAttempts(request)).attempts
     return [(attempt.number, attempt.outcome, attempt.reason) for attempt in reversed(listed)]
 
@@ -38,10 +38,10 @@ async def test_a_webhook_gets_a_signed_message_with_its_id(notify_world: NotifyW
     assert await notify_world.send() == 1
     ((headers, body),) = provider.received
     delivery = await notify_world.delivery()
-    assert headers["webhook-id"] == delivery.id
+    assert headers["webhook-id"] == delivery.delivery_id
     assert signed(made.secret, headers, body)
     told = orjson.loads(body)["data"]
-    assert (told["id"], told["intentId"], told["template"]) == (delivery.id, str(intent), "test.task")
+    assert (told["deliveryId"], told["intentId"], told["template"]) == (delivery.delivery_id, str(intent), "test.task")
     assert told["title"]["zh"] == "新任务 150802-2026-0001"
     assert told["possibleRepeat"] is False
     assert state(delivery) == "delivered"
@@ -186,7 +186,7 @@ async def test_an_outcome_that_was_lost_waits_for_a_person(notify_world: NotifyW
     provider.usual = wecom(0)
     again = (
         await notify_world.deliveries().ResendDelivery(
-            pb.ResendDeliveryRequest(delivery_id=delivery.id, etag=delivery.etag)
+            pb.ResendDeliveryRequest(delivery_id=delivery.delivery_id, etag=delivery.etag)
         )
     ).delivery
     assert (state(again), again.possible_repeat) == ("pending", True)
@@ -213,12 +213,12 @@ async def test_a_person_who_found_out_settles_it(notify_world: NotifyWorld, prov
     await notify_world.ask(DISPATCHER)
     settle = notify_world.deliveries().SettleDelivery
     delivery = await notify_world.delivery()
-    early = await refused(settle(pb.SettleDeliveryRequest(delivery_id=delivery.id, arrived=True, note="对方已确认")))
+    early = await refused(settle(pb.SettleDeliveryRequest(delivery_id=delivery.delivery_id, arrived=True, note="对方已确认")))
     assert early.reason == "MOVE_NOT_ALLOWED"
     await crash(notify_world, provider)
     await notify_world.travel(timedelta(minutes=2))
     settled = (
-        await settle(pb.SettleDeliveryRequest(delivery_id=delivery.id, arrived=True, note="对方已确认"))
+        await settle(pb.SettleDeliveryRequest(delivery_id=delivery.delivery_id, arrived=True, note="对方已确认"))
     ).delivery
     assert state(settled) == "delivered"
     (row,) = await notify_world.rows("notify", "select actor, purpose from audit where purpose <> ''")
@@ -284,7 +284,7 @@ async def test_a_closed_endpoint_gets_nothing_more(notify_world: NotifyWorld, pr
     made = await notify_world.endpoint(provider.url)
     await notify_world.ask(DISPATCHER)
     closed = await notify_world.endpoints().CloseEndpoint(
-        endpoints_pb2.CloseEndpointRequest(endpoint_id=made.endpoint.id)
+        endpoints_pb2.CloseEndpointRequest(endpoint_id=made.endpoint.endpoint_id)
     )
     assert not closed.endpoint.active
     await notify_world.send()
@@ -303,7 +303,7 @@ async def test_an_endpoints_address_is_kept_sealed_and_shown_without_its_key(not
     listed = await notify_world.endpoints("auditor").ListEndpoints(
         endpoints_pb2.ListEndpointsRequest(division="150802")
     )
-    assert [endpoint.id for endpoint in listed.endpoints] == [made.endpoint.id]
+    assert [endpoint.endpoint_id for endpoint in listed.endpoints] == [made.endpoint.endpoint_id]
 
 
 @pytest.mark.parametrize(
@@ -373,13 +373,13 @@ async def test_another_countys_administrator_sees_and_does_nothing(notify_world:
     assert not (await endpoints.ListEndpoints(endpoints_pb2.ListEndpointsRequest())).endpoints
     for call in (
         deliveries.ListDeliveries(pb.ListDeliveriesRequest(division="150802")),
-        deliveries.GetDelivery(pb.GetDeliveryRequest(delivery_id=delivery.id)),
-        deliveries.ListDeliveryAttempts(pb.ListDeliveryAttemptsRequest(delivery_id=delivery.id)),
-        deliveries.ResendDelivery(pb.ResendDeliveryRequest(delivery_id=delivery.id)),
-        deliveries.SettleDelivery(pb.SettleDeliveryRequest(delivery_id=delivery.id, note="x")),
+        deliveries.GetDelivery(pb.GetDeliveryRequest(delivery_id=delivery.delivery_id)),
+        deliveries.ListDeliveryAttempts(pb.ListDeliveryAttemptsRequest(delivery_id=delivery.delivery_id)),
+        deliveries.ResendDelivery(pb.ResendDeliveryRequest(delivery_id=delivery.delivery_id)),
+        deliveries.SettleDelivery(pb.SettleDeliveryRequest(delivery_id=delivery.delivery_id, note="x")),
         endpoints.ListEndpoints(endpoints_pb2.ListEndpointsRequest(division="150802")),
-        endpoints.GetEndpoint(endpoints_pb2.GetEndpointRequest(endpoint_id=made.endpoint.id)),
-        endpoints.CloseEndpoint(endpoints_pb2.CloseEndpointRequest(endpoint_id=made.endpoint.id)),
+        endpoints.GetEndpoint(endpoints_pb2.GetEndpointRequest(endpoint_id=made.endpoint.endpoint_id)),
+        endpoints.CloseEndpoint(endpoints_pb2.CloseEndpointRequest(endpoint_id=made.endpoint.endpoint_id)),
     ):
         assert (await refused(call)).code == "NOT_FOUND"
     create = endpoints_pb2.CreateEndpointRequest(department_id=made.endpoint.department_id, channel=2, url=provider.url)

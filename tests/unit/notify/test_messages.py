@@ -174,28 +174,28 @@ async def test_read_and_acted_upon_are_different_things(notify_world: NotifyWorl
     inbox = notify_world.inbox("dispatcher")
     (message,) = await notify_world.messages("dispatcher")
     assert (await inbox.GetUnreadCount(pb.GetUnreadCountRequest())).count == 1
-    assert not (await inbox.GetMessage(pb.GetMessageRequest(message_id=message.id))).message.HasField("read_at"), (
+    assert not (await inbox.GetMessage(pb.GetMessageRequest(message_id=message.message_id))).message.HasField("read_at"), (
         "looking is not reading"
     )
 
     await notify_world.travel(timedelta(minutes=1))
-    read = (await inbox.MarkMessageRead(pb.MarkMessageReadRequest(message_id=message.id, etag=message.etag))).message
+    read = (await inbox.MarkMessageRead(pb.MarkMessageReadRequest(message_id=message.message_id, etag=message.etag))).message
     assert read.HasField("read_at")
     assert not read.HasField("acted_at")
     await notify_world.travel(timedelta(minutes=1))
-    again = (await inbox.MarkMessageRead(pb.MarkMessageReadRequest(message_id=message.id))).message
+    again = (await inbox.MarkMessageRead(pb.MarkMessageReadRequest(message_id=message.message_id))).message
     assert again == read, "the first time stands"
     assert (await inbox.GetUnreadCount(pb.GetUnreadCountRequest())).count == 0
 
-    acted = (await inbox.ActOnMessage(pb.ActOnMessageRequest(message_id=message.id, action="signed-in"))).message
+    acted = (await inbox.ActOnMessage(pb.ActOnMessageRequest(message_id=message.message_id, action="signed-in"))).message
     assert (acted.action, acted.read_at) == ("signed-in", read.read_at)
     assert acted.acted_at.ToDatetime() > acted.read_at.ToDatetime()
     assert (
-        await inbox.ActOnMessage(pb.ActOnMessageRequest(message_id=message.id, action="signed-in"))
+        await inbox.ActOnMessage(pb.ActOnMessageRequest(message_id=message.message_id, action="signed-in"))
     ).message == acted
-    other = await refused(inbox.ActOnMessage(pb.ActOnMessageRequest(message_id=message.id, action="forwarded")))
+    other = await refused(inbox.ActOnMessage(pb.ActOnMessageRequest(message_id=message.message_id, action="forwarded")))
     assert (other.code, other.reason) == ("FAILED_PRECONDITION", "MESSAGE_ACTED_ON")
-    stale = await refused(inbox.MarkMessageRead(pb.MarkMessageReadRequest(message_id=message.id, etag="1")))
+    stale = await refused(inbox.MarkMessageRead(pb.MarkMessageReadRequest(message_id=message.message_id, etag="1")))
     assert stale.reason == "ETAG_STALE"
 
 
@@ -206,9 +206,9 @@ async def test_an_inbox_is_its_owners_alone(notify_world: NotifyWorld):
         inbox = notify_world.inbox(account)
         assert await notify_world.messages(account) == []
         for call in (
-            inbox.GetMessage(pb.GetMessageRequest(message_id=message.id)),
-            inbox.MarkMessageRead(pb.MarkMessageReadRequest(message_id=message.id)),
-            inbox.ActOnMessage(pb.ActOnMessageRequest(message_id=message.id, action="read")),
+            inbox.GetMessage(pb.GetMessageRequest(message_id=message.message_id)),
+            inbox.MarkMessageRead(pb.MarkMessageReadRequest(message_id=message.message_id)),
+            inbox.ActOnMessage(pb.ActOnMessageRequest(message_id=message.message_id, action="read")),
         ):
             assert (await refused(call)).code == "NOT_FOUND"
 
@@ -226,7 +226,7 @@ async def test_the_newest_come_first_page_by_page(notify_world: NotifyWorld):
     assert len(seen) == 5
     assert seen == sorted(seen, reverse=True)
     (first, *_) = await notify_world.messages("dispatcher")
-    await inbox.MarkMessageRead(pb.MarkMessageReadRequest(message_id=first.id))
+    await inbox.MarkMessageRead(pb.MarkMessageReadRequest(message_id=first.message_id))
     unread = await inbox.ListMessages(pb.ListMessagesRequest(unread=True))
     assert len(unread.messages) == 4
 

@@ -70,7 +70,7 @@ class Delivery(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    ID_FIELD_NUMBER: _builtins.int
+    DELIVERY_ID_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     INTENT_ID_FIELD_NUMBER: _builtins.int
     CHANNEL_FIELD_NUMBER: _builtins.int
@@ -89,7 +89,7 @@ class Delivery(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     NEXT_ATTEMPT_AT_FIELD_NUMBER: _builtins.int
     DELIVERED_AT_FIELD_NUMBER: _builtins.int
-    id: _builtins.str
+    delivery_id: _builtins.str
     """Id of the delivery; the receiver is told it, and by it knows a repeat."""
     etag: _builtins.str
     """Raised by every change."""
@@ -136,7 +136,7 @@ class Delivery(_message.Message):
     def __init__(
         self,
         *,
-        id: _builtins.str = ...,
+        delivery_id: _builtins.str = ...,
         etag: _builtins.str = ...,
         intent_id: _builtins.str = ...,
         channel: _endpoints_pb2.Channel.ValueType = ...,
@@ -158,7 +158,7 @@ class Delivery(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "delivered_at", b"delivered_at", "next_attempt_at", b"next_attempt_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "attempts", b"attempts", "channel", b"channel", "created_at", b"created_at", "delivered_at", b"delivered_at", "department_id", b"department_id", "division", b"division", "endpoint_id", b"endpoint_id", "etag", b"etag", "id", b"id", "intent_id", b"intent_id", "next_attempt_at", b"next_attempt_at", "possible_repeat", b"possible_repeat", "post", b"post", "reason", b"reason", "state", b"state", "subject", b"subject", "template", b"template", "urgency", b"urgency"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "attempts", b"attempts", "channel", b"channel", "created_at", b"created_at", "delivered_at", b"delivered_at", "delivery_id", b"delivery_id", "department_id", b"department_id", "division", b"division", "endpoint_id", b"endpoint_id", "etag", b"etag", "intent_id", b"intent_id", "next_attempt_at", b"next_attempt_at", "possible_repeat", b"possible_repeat", "post", b"post", "reason", b"reason", "state", b"state", "subject", b"subject", "template", b"template", "urgency", b"urgency"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

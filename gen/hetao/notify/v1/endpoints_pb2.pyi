@@ -51,14 +51,14 @@ class Endpoint(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    ID_FIELD_NUMBER: _builtins.int
+    ENDPOINT_ID_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     DEPARTMENT_ID_FIELD_NUMBER: _builtins.int
     DIVISION_FIELD_NUMBER: _builtins.int
     CHANNEL_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
     ACTIVE_FIELD_NUMBER: _builtins.int
-    id: _builtins.str
+    endpoint_id: _builtins.str
     """Id of the endpoint."""
     etag: _builtins.str
     """Raised by every change."""
@@ -75,7 +75,7 @@ class Endpoint(_message.Message):
     def __init__(
         self,
         *,
-        id: _builtins.str = ...,
+        endpoint_id: _builtins.str = ...,
         etag: _builtins.str = ...,
         department_id: _builtins.str = ...,
         division: _builtins.str = ...,
@@ -85,7 +85,7 @@ class Endpoint(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "address", b"address", "channel", b"channel", "department_id", b"department_id", "division", b"division", "etag", b"etag", "id", b"id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "address", b"address", "channel", b"channel", "department_id", b"department_id", "division", b"division", "endpoint_id", b"endpoint_id", "etag", b"etag"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -62,7 +62,7 @@ class Message(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    ID_FIELD_NUMBER: _builtins.int
+    MESSAGE_ID_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     TEMPLATE_FIELD_NUMBER: _builtins.int
     TITLE_FIELD_NUMBER: _builtins.int
@@ -78,7 +78,7 @@ class Message(_message.Message):
     READ_AT_FIELD_NUMBER: _builtins.int
     ACTED_AT_FIELD_NUMBER: _builtins.int
     ACTION_FIELD_NUMBER: _builtins.int
-    id: _builtins.str
+    message_id: _builtins.str
     """Id of the message."""
     etag: _builtins.str
     """Raised by every change; sent along to refuse a change of something else than was shown."""
@@ -123,7 +123,7 @@ class Message(_message.Message):
     def __init__(
         self,
         *,
-        id: _builtins.str = ...,
+        message_id: _builtins.str = ...,
         etag: _builtins.str = ...,
         template: _builtins.str = ...,
         title: _common_pb2.Text | None = ...,
@@ -142,7 +142,7 @@ class Message(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["acted_at", b"acted_at", "delivered_at", b"delivered_at", "read_at", b"read_at", "text", b"text", "title", b"title"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acted_at", b"acted_at", "action", b"action", "delivered_at", b"delivered_at", "department_id", b"department_id", "division", b"division", "etag", b"etag", "ground", b"ground", "id", b"id", "link", b"link", "post", b"post", "read_at", b"read_at", "subject", b"subject", "template", b"template", "text", b"text", "title", b"title", "urgency", b"urgency"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acted_at", b"acted_at", "action", b"action", "delivered_at", b"delivered_at", "department_id", b"department_id", "division", b"division", "etag", b"etag", "ground", b"ground", "link", b"link", "message_id", b"message_id", "post", b"post", "read_at", b"read_at", "subject", b"subject", "template", b"template", "text", b"text", "title", b"title", "urgency", b"urgency"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
