@@ -29,6 +29,10 @@ log = logging.getLogger(__name__)
 SENT = metrics.Counter("messaging.client.sent.messages", "{message}", "events that were given to the log")
 SENDING = metrics.Histogram("messaging.client.operation.duration", "s", "giving events to the log, by batches")
 
+#: After a batch a relay rests so many times as long as it worked, up to the interval of its looks: quick where the machine has time, and of little
+#: weight where it has none.
+REST = 4
+
 HOLD = """
 insert into lease (name, owner, epoch, until) values ('relay', $1, 1, $3)
 on conflict (name) do update set owner = excluded.owner, until = excluded.until,
@@ -58,7 +62,7 @@ class Relay:
     @property
     def leads(self) -> bool:
         """Whether it was at work a moment ago. A leader renews its hold at half of the lease."""
-        return time.monotonic() < self._held_until + self._lease / 2
+        return self._held_until > 0 and time.monotonic() < self._held_until + self._lease / 2
 
     async def run(self) -> None:
         """Until cancelled. Woken after each commit of this process; looks for other processes' rows by itself."""
@@ -66,6 +70,7 @@ class Relay:
         complaint = Complaint(log, f"the relay of {self._runtime.name}")
         while True:
             wanted.clear()
+            began = time.monotonic()
             try:
                 while (gone := await self.step()) == self._batch:
                     pass
@@ -75,7 +80,7 @@ class Relay:
                 continue
             complaint.over()
             if gone:  # not at once again: what other commits leave meanwhile goes along, or each would cost as much as all of them
-                await asyncio.sleep(self._poll)
+                await asyncio.sleep(min(self._poll, REST * (time.monotonic() - began)))
             try:
                 async with asyncio.timeout(self._poll):
                     await wanted.wait()
@@ -146,6 +151,7 @@ class Relay:
 
     async def release(self) -> None:
         """Lets another process go on at once."""
+        self._held_until = 0.0
         await self._runtime.background_pool.execute(
             "delete from lease where name = 'relay' and owner = $1", self._owner
         )
