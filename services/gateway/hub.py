@@ -60,16 +60,28 @@ class Reader:
 
 
 class Hub:
-    """`history`: events that are kept; `most`, `per_account`: streams at a time."""
+    """`history`: events that are kept; `most`, `per_account`: streams at a time; `patience`: seconds that a reader waits for a process that has just
+    begun."""
 
     def __init__(
-        self, log: Log, topics: Iterable[str], *, mark: bytes, back: int, history: int, most: int, per_account: int
+        self,
+        log: Log,
+        topics: Iterable[str],
+        *,
+        mark: bytes,
+        back: int,
+        history: int,
+        most: int,
+        per_account: int,
+        patience: float = 5.0,
     ):
         self._log, self._topics, self._mark = log, sorted(topics), mark
         self._back, self._history, self._most, self._per_account = back, history, most, per_account
+        self._patience = patience
         self._reached: dict[str, list[int]] = {topic: [] for topic in self._topics}
-        #: What was already there when this process began; until it is read, nobody can be told where the end is.
-        self._missing: dict[Place, int] | None = None
+        #: What was already there when this process began; until it is read, it would be taken for news.
+        self._missing: dict[Place, int] = {}
+        self._at_the_end = asyncio.Event()
         self._entries: dict[int, Entry] = {}
         self._first = self._next = 0
         #: Of each partition: the kept events as (offset, number), and from which offset on none is lacking.
@@ -89,12 +101,17 @@ class Hub:
                 async for found in stretches:
                     for stretch in found:
                         self.take(stretch)
-                    if self._missing is None and any(self._reached.values()):
-                        with suppress(*AWAY):
-                            self._missing = dict(await self._log.ends(self._topics))
+                    if not self.ready and any(self._reached.values()):
+                        await self._look_for_the_end()
         finally:
             for reader in self._readers:
                 self.end(reader)
+
+    async def _look_for_the_end(self) -> None:
+        with suppress(*AWAY):
+            self._missing = self._missing or dict(await self._log.ends(self._topics))
+            if all(self._at(place) >= end for place, end in self._missing.items()):
+                self._at_the_end.set()
 
     def take(self, stretch: Stretch) -> None:
         place = stretch.topic, stretch.partition
@@ -160,11 +177,10 @@ class Hub:
         """Streams that are open."""
         return len(self._readers)
 
+    @property
     def ready(self) -> bool:
         """Whether the end of the log as it was at the beginning is reached."""
-        if self._missing:
-            self._missing = {place: end for place, end in self._missing.items() if self._at(place) < end}
-        return self._missing is not None and not self._missing
+        return self._at_the_end.is_set()
 
     def _at(self, place: Place) -> int:
         offsets = self._reached.get(place[0], [])
@@ -177,8 +193,11 @@ class Hub:
     ) -> Reader:
         """A stream of somebody, from where he was; `reload` where that cannot be. Unavailable(STREAM_NOT_READY | STREAMS_FULL),
         ResourceExhausted(STREAMS_TOO_MANY)."""
-        if not self.ready():
-            raise Unavailable("STREAM_NOT_READY")
+        try:
+            async with asyncio.timeout(self._patience):
+                await self._at_the_end.wait()
+        except TimeoutError:
+            raise Unavailable("STREAM_NOT_READY") from None
         reader = Reader(principal, types, subjects)
         stood = positions.decode(last, self._mark, self._topics) if last else None
         ends: Mapping[Place, int] = {}

@@ -203,7 +203,7 @@ async def running(log: MemoryLog, **chosen: Any) -> AsyncIterator[Hub]:
     hub = Hub(log, TOPICS, mark=MARK, **settings)
     task = asyncio.create_task(hub.run())
     try:
-        await until(lambda: hub.ready() or task.done(), "the end is reached")
+        await until(lambda: hub.ready or task.done(), "the end is reached")
         yield hub
     finally:
         task.cancel()
@@ -450,14 +450,14 @@ async def test_streams_are_bounded() -> None:
 async def test_nobody_is_let_in_before_the_end_is_known() -> None:
     log = MemoryLog()
     log.away = True
-    hub = Hub(log, TOPICS, mark=MARK, back=100, history=1000, most=10, per_account=10)
+    hub = Hub(log, TOPICS, mark=MARK, back=100, history=1000, most=10, per_account=10, patience=0.2)
     task = asyncio.create_task(hub.run())
     try:
         await log.append(TOPICS[0], list(cases(10)))
         with pytest.raises(Unavailable, match="STREAM_NOT_READY"):
             await hub.open(LEADER, frozenset(), frozenset(), None)
         log.away = False
-        await until(hub.ready, "the end is reached")
+        await until(lambda: hub.ready, "the end is reached")
         client = Client()
         await client.connect(hub)
         assert client.heard == [], "what was there before is no news"

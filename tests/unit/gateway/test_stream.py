@@ -74,7 +74,7 @@ class Gateway:
 @pytest.fixture
 async def served(runtime):
     opened = Gateway(runtime)
-    await until(opened.hub.ready, "the end of the log is reached")
+    await until(lambda: opened.hub.ready, "the end of the log is reached")
     yield opened
     await opened.stop()
 
@@ -319,7 +319,7 @@ async def test_a_slow_reader_is_dropped_with_a_reload(served):
 
 async def test_a_drain_ends_every_stream_and_loses_nothing(runtime):
     served = Gateway(runtime)
-    await until(served.hub.ready, "the end of the log is reached")
+    await until(lambda: served.hub.ready, "the end of the log is reached")
     readers = [await Listener(served).begun() for _ in range(3)]
     await served.tell(case(code="1"))
     await until(lambda: all(reader.codes == ["1"] for reader in readers), "it is sent")
@@ -329,7 +329,7 @@ async def test_a_drain_ends_every_stream_and_loses_nothing(runtime):
         await reader.leave()
     await served.tell(case(code="2"))
     again = Gateway(runtime)
-    await until(again.hub.ready, "the end of the log is reached")
+    await until(lambda: again.hub.ready, "the end of the log is reached")
     async with listening(again, last=readers[0].last) as reader:
         await served.tell(case(code="3"))
         await until(lambda: reader.codes == ["2", "3"], "what happened meanwhile, and what comes")
