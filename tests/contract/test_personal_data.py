@@ -28,6 +28,8 @@ from tests.functional.harness import new_key
 from tests.otlp import Hook
 from tests.watched import Watched, until, watched
 
+pytestmark = pytest.mark.xdist_group("personal data")
+
 #: Made up; the number has a right check digit.
 NAME, OTHER_NAME, NUMBER, PHONE = "赵秀英", "欧阳明珠", "150826198001010013", "13904781234"
 

@@ -21,6 +21,8 @@ from services.registry import MODULES
 from tests.otlp import Hook
 from tests.watched import Watched, until, watched
 
+pytestmark = pytest.mark.xdist_group("signals")
+
 TABLE = tomllib.loads((CHECKOUT / "docs" / "operate" / "signals.toml").read_text(encoding="utf-8"))
 
 #: What Prometheus adds by itself: where the figures come from.

@@ -16,6 +16,8 @@ from tests.functional.split import SplitHetao, need_engines
 from tests.functional.test_grid_story import quarrel
 from tests.otlp import Collector, Hook, Span
 
+pytestmark = pytest.mark.timeout(400)
+
 #: From the root to the call outside: who, what, and as what.
 CHAIN = [
     ("gateway", "POST /v1/reports/{report_id}:handOver", "SERVER"),
