@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import socket
 from collections.abc import Iterator
 
@@ -50,6 +51,7 @@ def build(runtime: Runtime) -> Parts:
             ws="none",
         )
         server = Server(config)
+        _allow_files(runtime.settings.stream.connections)
         with listen(http.host, http.port) as listener:
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             try:
@@ -60,6 +62,15 @@ def build(runtime: Runtime) -> Parts:
                 raise
 
     return Parts(workers=[serve, hub.run])
+
+
+def _allow_files(streams: int) -> None:
+    """Each stream is an open file, and many systems allow a process 1,024 of them until it asks for more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * streams + 1024
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, allowed), hard))
 
 
 def listen(host: str, port: int) -> socket.socket:
