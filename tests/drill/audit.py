@@ -307,9 +307,7 @@ def _reactions(books: Books) -> Iterator[Difference]:
 
 def _projections(books: Books) -> Iterator[Difference]:
     """Every read model has the newest that the log says of each id."""
-    newest: dict[str, Any] = {}
-    for message in _of(books, cases_pb.CaseChanged):
-        newest[message.case_id] = message
+    newest = _newest(books, cases_pb.CaseChanged, "case_id")
     facts = {str(row["case_id"]): (row["epoch"], row["version"]) for row in books.facts}
     said = {case_id: (message.epoch, message.version) for case_id, message in newest.items()}
     yield from _stands(said, facts, "cases.case_fact")
@@ -327,10 +325,22 @@ def _projections(books: Books) -> Iterator[Difference]:
         (grid_pb.PostChanged, "post"),
         (grid_pb.StaffChanged, "staff"),
     ):
-        stand = {getattr(message, f"{table}_id"): (message.epoch, message.version) for message in _of(books, kind)}
+        newest = _newest(books, kind, f"{table}_id")
+        stand = {one: (message.epoch, message.version) for one, message in newest.items()}
         for (service, name), rows in books.directory.items():
             if name == table:
                 yield from _stands(stand, rows, f"{service}.{table}")
+
+
+def _newest(books: Books, kind: type[Any], name: str) -> dict[str, Any]:
+    """What was said last of each id, by epoch and version."""
+    newest: dict[str, Any] = {}
+    for said in (*books.said, *books.restated):
+        if said.type == kind.DESCRIPTOR.full_name:
+            message, one = said.message, getattr(said.message, name)
+            if one not in newest or (newest[one].epoch, newest[one].version) <= (message.epoch, message.version):
+                newest[one] = message
+    return newest
 
 
 def _stands(wanted: dict[str, tuple[int, int]], there: dict[str, tuple[int, int]], model: str) -> Iterator[Difference]:

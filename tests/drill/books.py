@@ -77,15 +77,17 @@ class Version(NamedTuple):
 
 @dataclass(slots=True)
 class Books:
-    """`stored`: the audit, by service; `present`: (service, table) → id → version; `said`: the log without repeats and snapshots, `repeats` how
-    many there were; `inbox`: (handler, event) rows. The others are rows of the tables that they are called by."""
+    """`stored`: the audit, by service; `present`: (service, table) → id → version; `said`: the log without repeats, `repeats` how many there were;
+    `restated`: present states that were said again, for a rebuild; `inbox`: (handler, event) rows. The others are rows of the tables that they are called by."""
 
     now: datetime
     replies: list[tuple[str, str, str]] = field(default_factory=list)
     stored: dict[str, list[Version]] = field(default_factory=dict)
     present: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
     said: list[Said] = field(default_factory=list)
+    restated: list[Said] = field(default_factory=list)
     repeats: int = 0
+    epochs: dict[str, int] = field(default_factory=dict)
     inbox: list[tuple[str, UUID]] = field(default_factory=list)
     parked: list[str] = field(default_factory=list)
     waiting: dict[str, int] = field(default_factory=dict)
@@ -116,10 +118,11 @@ async def read(connection: asyncpg.Connection, records: Iterable[Record], now: d
     for record in records:
         if record.event_id in seen:
             books.repeats += 1
-        elif not record.snapshot:
-            seen.add(record.event_id)
-            message = EVENTS[record.type].FromString(record.value) if record.type in EVENTS else None
-            books.said.append(Said(record.topic, record.event_id, record.type, record.key, message))
+            continue
+        seen.add(record.event_id)
+        message = EVENTS[record.type].FromString(record.value) if record.type in EVENTS else None
+        said = Said(record.topic, record.event_id, record.type, record.key, message)
+        (books.restated if record.snapshot else books.said).append(said)
     return books
 
 
@@ -132,6 +135,7 @@ async def sql_log(connection: asyncpg.Connection) -> list[Record]:
 
 
 async def _common(connection: asyncpg.Connection, service: str, books: Books) -> None:
+    books.epochs[service] = await connection.fetchval(f"select epoch from {service}.installation")
     replies = await connection.fetch(f"select account, method, request_id from {service}.reply")
     books.replies += [(row["account"], row["method"], row["request_id"]) for row in replies]
     rows = await connection.fetch(

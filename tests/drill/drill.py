@@ -69,9 +69,11 @@ class Drill:
             await switchboard.close()
             await told.close()
         self.progress("all limits run out", told.accepted)
-        await self._quiet(told)  # else what is still on its way would be judged by a clock that has run on
+        await quiet(
+            self.site, lambda what: self.progress(what, told.accepted)
+        )  # else what is still on its way would be judged by a clock that has run on
         self.site.travel(OVER)
-        await self._quiet(told)
+        await quiet(self.site, lambda what: self.progress(what, told.accepted))
         self.progress("reading the books", told.accepted)
         return journal.read(told.path), await self.site.books()
 
@@ -97,18 +99,19 @@ class Drill:
                 await asyncio.wait([striking], timeout=0.5)
             await striking
 
-    async def _quiet(self, told: Journal) -> None:
-        """Waits until nothing is under way any more."""
-        end = asyncio.get_running_loop().time() + REST
-        calm = 0
-        while calm < 3:  # what is in effect may have left something else to do
-            waits = await self.site.waits()
-            calm = 0 if waits else calm + 1
-            if waits and asyncio.get_running_loop().time() > end:
-                raise AssertionError(f"it does not come to rest: {waits}\n{self.site.said()}")
-            first = next(iter(waits.items()), None)
-            self.progress(f"waiting for quiet{f': {first[0]} {first[1]}' if first else ''}", told.accepted)
-            await asyncio.sleep(0.2)
+
+async def quiet(site: Site, progress: Callable[[str], None]) -> None:
+    """Waits until nothing is under way any more."""
+    end = asyncio.get_running_loop().time() + REST
+    calm = 0
+    while calm < 3:  # what is in effect may have left something else to do
+        waits = await site.waits()
+        calm = 0 if waits else calm + 1
+        if waits and asyncio.get_running_loop().time() > end:
+            raise AssertionError(f"it does not come to rest: {waits}\n{site.said()}")
+        first = next(iter(waits.items()), None)
+        progress(f"waiting for quiet{f': {first[0]} {first[1]}' if first else ''}")
+        await asyncio.sleep(0.2)
 
 
 async def run(site: Site, writes: int, seed: int, folder: Path, progress: Progress) -> report.Outcome:

@@ -8,12 +8,12 @@ import signal
 import subprocess
 import time
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Self
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 import httpx
@@ -88,10 +88,11 @@ class Site(AbstractContextManager["Site"]):
         finally:
             await connection.close()
 
-    async def books(self) -> Books:
-        """As they stand."""
+    async def books(self, without: Collection[UUID] = ()) -> Books:
+        """As they stand. `without`: events of writes that a restore has undone."""
         async with self.database() as connection:
-            return await books.read(connection, await self.records(connection), self.now)
+            records = [one for one in await self.records(connection) if one.event_id not in without]
+            return await books.read(connection, records, self.now)
 
     @abstractmethod
     async def records(self, connection: asyncpg.Connection) -> list[Record]:
@@ -110,6 +111,20 @@ class Site(AbstractContextManager["Site"]):
     @abstractmethod
     def said(self) -> str:
         """The last that the processes said, for people who look for what went wrong."""
+
+    # -- as an operator -----------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def command(self, *words: str) -> str:
+        """What `hetao WORDS` says. Fails when it fails."""
+
+    @abstractmethod
+    async def stop(self) -> None:
+        """The platform's processes, in an orderly way; engines of their own go on."""
+
+    @abstractmethod
+    async def start(self) -> None:
+        """Again, until they are ready."""
 
     # -- victims ------------------------------------------------------------------------------------------------------
 
@@ -171,6 +186,17 @@ class Whole(Site):
 
     def said(self) -> str:
         return self.hetao.said()
+
+    async def command(self, *words: str) -> str:
+        done = await asyncio.to_thread(self.hetao.command, *words)
+        assert done.returncode == 0, f"hetao {' '.join(words)}:\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    async def stop(self) -> None:
+        await asyncio.to_thread(self.hetao.stop)
+
+    async def start(self) -> None:
+        await asyncio.to_thread(self.hetao.start)
 
     def victims(self) -> list[Victim]:
         process = "the process"

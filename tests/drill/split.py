@@ -132,6 +132,18 @@ class Separate(Site):
             await log.close()
         return {name: count for name, count in behind.items() if count}
 
+    # -- as an operator -----------------------------------------------------------------------------------------------
+
+    async def command(self, *words: str) -> str:
+        return await asyncio.to_thread(self.split.command, *words)
+
+    async def stop(self) -> None:
+        await self._do(self.split.stop_parts)
+
+    async def start(self) -> None:
+        await self._do(self.split.begin)
+        await self._do(self.split.until_ready, READY)
+
     # -- victims ------------------------------------------------------------------------------------------------------
 
     def victims(self) -> list[Victim]:
