@@ -134,7 +134,9 @@ async def reader(platform: Platform, order: Order) -> dict[str, Any]:
     running = asyncio.create_task(consumer.run())
 
     async def joined() -> bool:
-        return await lag(platform.log, "shelf", [topic_of("shelf")]) == 0
+        member: Any = consumer._subscription
+        taken = member is not None and member._consumer is not None and member._consumer.assignment()
+        return bool(taken) and await lag(platform.log, "shelf", [topic_of("shelf")]) == 0
 
     await until(joined, "it is a member of its group and has read what stood there", 60)
     consumer.count = 0
@@ -157,4 +159,5 @@ async def main(order: Order) -> dict[str, Any]:
 
 if __name__ == "__main__":
     result = uvloop.run(main(Order(**orjson.loads(sys.stdin.buffer.readline()))))
+    os.set_blocking(sys.stdout.fileno(), True)  # the loop left it otherwise
     sys.stdout.buffer.write(orjson.dumps(result))
