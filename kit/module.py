@@ -25,6 +25,7 @@ from kit.limits import Limits
 from kit.log import Log
 from kit.metrics import Gauge, Reading
 from kit.redis import Redis
+from kit.reseal import Sealed
 from kit.rpc.traced import TracedChannel
 from kit.sealing import Keys
 from kit.statutory import Deadlines
@@ -70,7 +71,7 @@ class Parts:
 class Module:
     """A service's whole wiring. `calls`: services whose read RPCs it uses; `hears`: services whose events it handles; `egress`: what it
     reaches outside the platform; `projections`: tables that a rebuild makes anew; `passing`: tables whose rows go by themselves, each with the
-    column that tells a row's time and for how many days it is kept."""
+    column that tells a row's time and for how many days it is kept; `sealed`: columns of sealed values."""
 
     name: str
     build: Callable[[Runtime], Parts]
@@ -81,6 +82,7 @@ class Module:
     migrations: Path | None = None
     projections: Sequence[str] = ()
     passing: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    sealed: Sequence[Sealed] = ()
 
 
 class Runtime:

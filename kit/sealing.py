@@ -14,8 +14,10 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import logging
 import os
 import re
+import time
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -44,6 +46,12 @@ _NONCE, _TAG, _HEAD = 12, 16, 3
 _SEPARATORS = re.compile(r"[^\w+]|_")
 _COUNTRY_BEGINS = ("+", "0", "8")
 _COUNTRY = re.compile(r"^(?:\+|00)86(?=\d)|^86(?=1[3-9]\d{9}$)")
+
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two looks into the key file for a key that is missing: values with made-up keys come from outside too.
+LOOK_AGAIN: Final = 1.0
 
 
 class SealError(Exception):
@@ -113,16 +121,20 @@ class _Key:
 class Keys:
     """The installation's keyring. Cheap to call: a few microseconds for a seal, an opening or an index."""
 
-    def __init__(self, keys: Iterable[_Key]) -> None:
+    def __init__(self, keys: Iterable[_Key], path: Path | None = None) -> None:
+        """`path`: where to look when a key is missing that another process has begun to use."""
+        self._path, self._looked_at = path, 0.0
+        self._take(keys)
+
+    def _take(self, keys: Iterable[_Key]) -> None:
         self._keys = {key.number: key for key in keys}
-        newest = sorted(self._keys, reverse=True)
-        self._current = self._keys[newest[0]]
-        self._indexing = [self._keys[number] for number in newest[:2]]
+        self._newest = [self._keys[number] for number in sorted(self._keys, reverse=True)]
+        self._current = self._newest[0]
 
     @classmethod
     def load(cls, path: Path) -> Keys:
         """The keyring of `path`. Raises `StartupError` when it is missing, open to every user, or no keyring."""
-        return cls(_parse(path, read_secret(path)))
+        return cls(_parse(path, read_secret(path)), path)
 
     @classmethod
     def open_or_create(cls, path: Path, now: datetime, *, data_exists: bool, suite: Suite = "aes") -> Keys:
@@ -141,10 +153,8 @@ class Keys:
 
     @classmethod
     def rotate(cls, path: Path, now: datetime, *, suite: Suite | None = None) -> Keys:
-        """Adds a key and makes it the current one; running processes go on with the keys that they loaded until restarted.
-
-        Restart them all before sealing anew: a process without the new key cannot open what the others seal.
-        """
+        """Adds a key and makes it the current one. Running processes go on with the keys that they have, until they are restarted or meet a value
+        under the new one: then they read the file again."""
         keys = _parse(path, read_secret(path))
         newest = max(keys, key=lambda key: key.number)
         keys.append(_fresh(newest.number + 1, suite or newest.suite, now))
@@ -179,7 +189,7 @@ class Keys:
         return key.head + nonce + key.cipher(name).encrypt(nonce, data, _bound_to(name, owner))
 
     def open_bytes(self, name: str, owner: UUID | str, sealed: bytes) -> bytes:
-        key = self._keys.get(int.from_bytes(sealed[1:_HEAD])) if len(sealed) >= _HEAD + _NONCE + _TAG else None
+        key = self._key(int.from_bytes(sealed[1:_HEAD])) if len(sealed) >= _HEAD + _NONCE + _TAG else None
         if key is None or sealed[:_HEAD] != key.head:
             raise SealError(name)
         nonce, data = sealed[_HEAD : _HEAD + _NONCE], sealed[_HEAD + _NONCE :]
@@ -187,6 +197,27 @@ class Keys:
             return key.cipher(name).decrypt(nonce, data, _bound_to(name, owner))
         except InvalidTag:
             raise SealError(name) from None
+
+    def _key(self, number: int) -> _Key | None:
+        key = self._keys.get(number)
+        if key is None and self._path is not None and time.monotonic() - self._looked_at > LOOK_AGAIN:
+            self._looked_at = time.monotonic()
+            try:
+                self._take(_parse(self._path, read_secret(self._path)))
+            except StartupError as error:  # while it is being replaced, or for good: the keys that we have still serve
+                log.error("the key file cannot be read again: %s", error)
+            key = self._keys.get(number)
+        return key
+
+    @property
+    def head(self) -> bytes:
+        """What every value begins with that is sealed now."""
+        return self._current.head
+
+    @property
+    def listed(self) -> list[tuple[int, str, str]]:
+        """Number, suite and time of each key, the current one first."""
+        return [(key.number, key.suite, key.created) for key in self._newest]
 
     def stale(self, sealed: bytes) -> bool:
         """Whether the value was sealed under an older key and waits to be sealed anew."""
@@ -197,9 +228,9 @@ class Keys:
         return self._current.mac("index", purpose, canonical(text).encode())
 
     def indexes(self, purpose: str, text: str) -> list[bytes]:
-        """What to look for: the index under the current key and, during a rotation, under the one before."""
+        """What to look for: the index under every key, the current one first."""
         form = canonical(text).encode()
-        return [key.mac("index", purpose, form) for key in self._indexing]
+        return [key.mac("index", purpose, form) for key in self._newest]
 
     def shuffled(self, purpose: str, series: str, number: int, half: int = 1000) -> int:
         """Another number below half² for each number below half²: numbers in a row look drawn by lot, and still none comes twice.
@@ -219,7 +250,7 @@ class Keys:
 
     def seeds(self, purpose: str) -> list[tuple[int, bytes]]:
         """Secrets (32 bytes) of which signing keys for a purpose are made, with their numbers: the newest two, the one to sign with last."""
-        return [(key.number, key.derive("sign", purpose, 32)) for key in self._indexing]
+        return [(key.number, key.derive("sign", purpose, 32)) for key in self._newest[:2]]
 
     def digest(self, data: bytes) -> bytes:
         """Keyed digest for the audit: key number (2 bytes) and 32 bytes. Small values cannot be guessed from it."""

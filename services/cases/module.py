@@ -10,6 +10,7 @@ from hetao.cases.v1 import cases_pb2, centres_pb2, progress_pb2, statistics_pb2,
 from kit.config import DATA
 from kit.events import Event
 from kit.module import BLOBS, LOG, POSTGRES, REDIS, Module, Parts, Runtime
+from kit.reseal import Sealed
 from kit.unit import Unit
 from services.cases import events, jobs, reference
 from services.cases.api.cases import CaseApi
@@ -67,4 +68,12 @@ MODULE = Module(
     migrations=Path(__file__).parent / "migrations",
     projections=["department", "case_fact", "figure"],
     passing={"lookup_guard": ("last_at", GUARD_DAYS)},
+    sealed=[
+        Sealed("case_file", "content", "cases.content"),
+        Sealed("case_file", "outcome_note", "cases.note"),
+        Sealed("party", "identity", "cases.party"),
+        Sealed("step", "note", "cases.note", owner="case_id", key=int),
+        Sealed("task", "demand", "cases.task"),
+        Sealed("task", "result", "cases.task"),
+    ],
 )

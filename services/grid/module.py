@@ -22,6 +22,7 @@ from kit.follow import PATIENCE
 from kit.identity import Principal, Roles
 from kit.module import BLOBS, LOG, POSTGRES, REDIS, Module, Parts, Runtime
 from kit.own_tokens import SYSTEMS, OwnIssuer
+from kit.reseal import Sealed
 from services.grid import events, jobs
 from services.grid.api.directory import DepartmentApi, PostApi, StaffApi
 from services.grid.api.reports import ReportApi
@@ -102,4 +103,10 @@ MODULE = Module(
     egress=[],
     migrations=Path(__file__).parent / "migrations",
     passing={"revocation": ("until", 1), "used_token": ("until", 1)},
+    sealed=[
+        Sealed("handover", "answer_reason", "grid.handover.answer"),
+        Sealed("handover", "note", "grid.handover.note"),
+        Sealed("report", "content", "grid.report.content"),
+        Sealed("report", "result", "grid.report.result"),
+    ],
 )

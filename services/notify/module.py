@@ -9,6 +9,7 @@ from hetao.notify.v1 import deliveries_pb2, endpoints_pb2, messages_pb2
 from kit.config import CHECKOUT
 from kit.egress import LOOPBACK, Egress
 from kit.module import LOG, POSTGRES, REDIS, Module, Parts, Runtime
+from kit.reseal import Sealed
 from services.notify import events, jobs
 from services.notify.api import DeliveryApi, EndpointApi, MessageApi
 from services.notify.channels import Webhook, WecomRobot
@@ -63,4 +64,8 @@ MODULE = Module(
     egress=["qyapi.weixin.qq.com:443", "webhook endpoints:443"],
     migrations=Path(__file__).with_name("migrations"),
     projections=["department", "post", "staff"],
+    sealed=[
+        Sealed("endpoint", "url", "notify.endpoint.url"),
+        Sealed("endpoint", "secret", "notify.endpoint.secret"),
+    ],
 )

@@ -130,6 +130,18 @@ def test_a_restore_brings_back_everything_up_to_the_moment_and_nothing_after_it(
         f"/v1/cases/{case['caseId']}/parties/{party['partyId']}:reveal", {"reason": "核对身份"}
     )
     assert "13904781234" in json.dumps(shown)
+    # The keys are changed beside it, and all of that still holds.
+    assert command(hetao, "keys", "rotate").strip()
+    command(hetao, "keys", "reencrypt")
+    assert "0 values" in command(hetao, "keys", "reencrypt")
+    assert command(hetao, "keys", "list").count("aes") == 2
+    shown = centre.dispatcher.post(
+        f"/v1/cases/{case['caseId']}/parties/{party['partyId']}:reveal", {"reason": "核对身份"}
+    )
+    assert "13904781234" in json.dumps(shown)
+    found = hetao.anybody.send("POST", "/v1/caseProgress:lookup", json={"code": receipt["code"], "pin": receipt["pin"]})
+    assert found.status_code == 200, found.text
+
     # And life goes on: a new write, its events, its effects.
     again = hand_in(hetao)
     eventually(lambda: cases_of(hetao, again), "a case after the restore")

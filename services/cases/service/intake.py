@@ -118,10 +118,10 @@ class Intake:
             case = self._accepted(case, unit.now, steps)
         parties, pins = self._parties(unit, case.id, new.parties, [])
         pairs = self._pairs(unit, new.parties)
-        duplicates = await self._duplicates(unit, case, pairs)
+        duplicates = await self._duplicates(unit, case, [key for keys in pairs for key in keys])
         await store.CASES.add(unit, case)
         await store.PARTIES.add_all(unit, parties)
-        store.add_pairs(unit, case.id, pairs)
+        store.add_pairs(unit, case.id, [current for current, *_ in pairs])
         store.add_steps(unit, case.id, steps)
         self.chain.limits.set_clock(unit, case)
         unit.emit(telling.case_changed(case, "accept" if new.accept else "register", self.chain.runtime.epoch))
@@ -136,7 +136,8 @@ class Intake:
         given = [self._given(unit, party) for party in present]
         parties, pins = self._parties(unit, case.id, [new], present)
         await store.PARTIES.add_all(unit, parties)
-        new_pairs = set(self._pairs(unit, [*given, new])) - set(self._pairs(unit, given))
+        old_pairs = {current for current, *_ in self._pairs(unit, given)}
+        new_pairs = {current for current, *_ in self._pairs(unit, [*given, new])} - old_pairs
         if new_pairs:
             store.add_pairs(unit, case.id, sorted(new_pairs))
         case = await self.chain.save(unit, case, "attach", step("add party", self.chain.named("role", new.role)))
@@ -302,9 +303,10 @@ class Intake:
             if digest not in taken:
                 return pin, digest
 
-    def _pairs(self, unit: Unit, parties: Sequence[NewParty]) -> list[bytes]:
-        """Blind indexes of every two parties, the same whichever comes first: by their names, and by their numbers where both have one."""
-        keys: list[bytes] = []
+    def _pairs(self, unit: Unit, parties: Sequence[NewParty]) -> list[Sequence[bytes]]:
+        """Blind indexes of every two parties, the same whichever comes first: by their names, and by their numbers where both have one. Each under every
+        key of the keyring, the current one first."""
+        keys: list[Sequence[bytes]] = []
         for n, one in enumerate(parties):
             for other in parties[n + 1 :]:
                 keys.append(_pair(unit, one.name, other.name))
@@ -313,9 +315,9 @@ class Intake:
         return keys
 
 
-def _pair(unit: Unit, one: str, other: str) -> bytes:
+def _pair(unit: Unit, one: str, other: str) -> Sequence[bytes]:
     first, second = sorted((canonical(one), canonical(other)))
-    return unit.index("cases.pair", f"{len(first)}x{first}x{second}")
+    return unit.runtime.keys.indexes("cases.pair", f"{len(first)}x{first}x{second}")
 
 
 def pin_text(case_id: UUID, pin: str) -> str:
