@@ -5,13 +5,13 @@ What dies is said, with its last words, and started again; a process that dies a
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,12 +86,15 @@ class Supervisor:
 
     def run(self) -> None:
         """Until Ctrl-C. Raises `StartupError` where it cannot start; then nothing of it runs."""
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        for number in (signal.SIGTERM, signal.SIGHUP):  # told to end, or the terminal was closed: as Ctrl-C
+            signal.signal(number, signal.default_int_handler)
         try:
             with self._shown():
                 self._start()
                 self._watch()
         except KeyboardInterrupt:
+            for number in (signal.SIGTERM, signal.SIGHUP):  # a terminal that goes says so more than once
+                signal.signal(number, signal.SIG_IGN)
             self._say("停止：先网关，再各服务，最后引擎", "stopping: gateway, services, engines")
         finally:
             try:
@@ -203,22 +206,28 @@ class Supervisor:
 
     # -- what is said -------------------------------------------------------------------------------------------------
 
-    @contextmanager
+    @contextlib.contextmanager
     def _shown(self) -> Iterator[None]:
         if not self.console.is_terminal:
             yield
             return
-        with Live(console=self.console, refresh_per_second=4, transient=True) as self._live:
+        self._live = Live(console=self.console, refresh_per_second=4, transient=True)
+        self._live.start()
+        try:
             yield
+        finally:
+            with contextlib.suppress(OSError):
+                self._live.stop()
 
-    @contextmanager
+    @contextlib.contextmanager
     def _step(self, zh: str, en: str) -> Iterator[None]:
         began = time.monotonic()
         yield
         self.console.print(f"  ✓ {zh} · {en}  {time.monotonic() - began:.1f} s", markup=False)
 
     def _say(self, zh: str, en: str) -> None:
-        self.console.print(f"{zh} · {en}", markup=False)
+        with contextlib.suppress(OSError):  # nobody listens any more
+            self.console.print(f"{zh} · {en}", markup=False)
 
     @property
     def environment_file(self) -> Path:
