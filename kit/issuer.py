@@ -11,6 +11,7 @@ import tomllib
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from joserfc import jwt
 from joserfc.errors import JoseError
@@ -88,6 +89,7 @@ class DemoIssuer:
             "aud": self.audience,
             "iat": int(now.timestamp()),
             "exp": int((now + self.lifetime).timestamp()),
+            "jti": str(uuid4()),
             "roles": entry["roles"],
             "department": [own, *entry["others"]] if "others" in entry else own,
             "divisions": entry["divisions"],

@@ -27,21 +27,28 @@ _ASK_AGAIN = 0.2
 Call = Callable[[str, Any], Awaitable[Any]]
 
 
-def running(work: Callable[[Call], Coroutine[Any, Any, None]]) -> None:
-    """Does `work` with a function `call(method, request)` of the OperationsService; the request says of which service."""
+def running(
+    work: Callable[[Call], Coroutine[Any, Any, None]],
+    stub: Callable[[Any], Any] = operations_pb2_grpc.OperationsServiceStub,
+    of: str = "",
+    *,
+    signed: bool = True,
+) -> None:
+    """Does `work` with a function `call(method, request)` of the OperationsService, where the request says of which service; or of another `stub`
+    of the service `of`. `signed`: as an operator, whose token it takes."""
     settings = load()
-    metadata = [("authorization", f"Bearer {_token(settings)}")]
+    metadata = [("authorization", f"Bearer {_token(settings)}")] if signed else []
 
     async def main() -> None:
         certificates = Certificates.of(settings.grpc.tls)
         channels: dict[str, Any] = {}
 
         async def call(method: str, request: Any) -> Any:
-            service = request.service
+            service = of or request.service
             address = _address(settings, service)
             if service not in channels:
                 channels[service] = ServiceChannel(settings.grpc, service, address, certificates)
-            rpc = getattr(operations_pb2_grpc.OperationsServiceStub(channels[service]), method)
+            rpc = getattr(stub(channels[service]), method)
             try:
                 return await rpc(request, metadata=metadata, timeout=settings.grpc.timeout)
             except AioRpcError as error:

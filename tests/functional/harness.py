@@ -195,11 +195,18 @@ class Hetao:
         psutil.wait_procs(orphans, 10)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def command(self, *words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-        """The `hetao` command beside the platform, by the same clock."""
+    def command(self, *words: str, timeout: float = 120, given: str = "") -> subprocess.CompletedProcess[str]:
+        """The `hetao` command beside the platform, by the same clock. `given`: what it reads from standard input."""
         command = [sys.executable, "-m", "tests.functional.clocked", *words]
         return subprocess.run(
-            command, cwd=CHECKOUT, env=self.environment(), capture_output=True, text=True, timeout=timeout, check=False
+            command,
+            cwd=CHECKOUT,
+            env=self.environment(),
+            input=given,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
         )
 
     # -- time --

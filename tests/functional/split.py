@@ -73,10 +73,17 @@ class SplitHetao(Hetao):
         self.split.close()
         super().close()
 
-    def command(self, *words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    def command(self, *words: str, timeout: float = 120, given: str = "") -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "tests.functional.clocked", *words]
         return subprocess.run(
-            command, cwd=CHECKOUT, env=self.environment(), capture_output=True, text=True, timeout=timeout, check=False
+            command,
+            cwd=CHECKOUT,
+            env=self.environment(),
+            input=given,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
         )
 
     @contextmanager
