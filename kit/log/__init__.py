@@ -8,8 +8,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from kit import metrics
 from kit.errors import Unavailable
 from kit.events import Envelope
+
+FOREIGN = metrics.Counter(
+    "hetao.log.foreign", "{record}", "records in a topic that are no events of ours and were passed over"
+)
 
 #: (topic, partition)
 Place = tuple[str, int]

@@ -32,7 +32,7 @@ from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitio
 from aiokafka.errors import CommitFailedError, IllegalStateError
 
 from kit.config import Settings
-from kit.log import Batch, LogAway, Place, Record, partition_of
+from kit.log import FOREIGN, Batch, LogAway, Place, Record, partition_of
 from kit.log.cloudevents import Foreign, envelope_of, headers_of
 from kit.log.kafka_client import FAULTS, Desk, abandon, away, options_of, started, stop
 from kit.log.kafka_tail import KafkaTail
@@ -189,6 +189,7 @@ class KafkaLog:
                     )
         if passed:
             self.foreign += passed
+            FOREIGN.add(passed, {"messaging.destination.name": tp.topic.removeprefix(self.prefix)})
             log.warning("%s/%d: %d records were passed over", tp.topic, tp.partition, passed)
 
     async def ends(self, topics: Sequence[str]) -> Mapping[Place, int]:
