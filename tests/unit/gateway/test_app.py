@@ -148,7 +148,9 @@ async def test_a_photo_comes_back_without_its_place(client, runtime):
     shown = await client.get(f"/v1/media/{photo['mediaId']}", headers=as_worker)
     assert shown.headers["content-type"] == "image/jpeg"
     assert not Image.open(BytesIO(shown.content)).getexif()
-    again = await client.get(f"/v1/media/{photo['mediaId']}", headers={**as_worker, "If-None-Match": shown.headers["etag"]})
+    again = await client.get(
+        f"/v1/media/{photo['mediaId']}", headers={**as_worker, "If-None-Match": shown.headers["etag"]}
+    )
     assert (again.status_code, again.content) == (304, b"")
     assert (await client.head(f"/v1/media/{photo['mediaId']}", headers=as_worker)).status_code == 200
 
