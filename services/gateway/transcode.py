@@ -24,6 +24,7 @@ from services.gateway.access import access, answered, http_span
 from services.gateway.admission import Admission
 from services.gateway.binding import EMPTY, Binding, Invalid, bindings
 from services.gateway.json_codec import Flaw
+from services.gateway.keys_twice import key_twice
 from services.gateway.paths import BadPath, MethodNotAllowed, NoSuchPath, Paths
 from services.gateway.problems import CONTENT_TYPE, Problem, of_invalid, of_rpc, problem
 from services.gateway.shared import SharedAnswers
@@ -236,8 +237,8 @@ class Api:
     async def _request(
         self, binding: Binding, values: dict[str, str], scope: Scope, headers: dict[bytes, bytes], receive: Receive
     ) -> Message:
-        body = await self._body(headers, receive) if binding.takes_body else EMPTY
         try:
+            body = await self._body(headers, receive) if binding.takes_body else EMPTY
             request = binding.read(values, scope["query_string"].decode("latin-1"), body)
             if binding.has_request_id and b"idempotency-key" in headers:
                 _take_over(request, "request_id", _idempotency_key(headers[b"idempotency-key"]), "Idempotency-Key")
@@ -274,13 +275,16 @@ class Api:
             raise problem(415, "MEDIA_TYPE_UNSUPPORTED", self._texts)
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         try:
-            return orjson.loads(body)
+            value = orjson.loads(body)
         except orjson.JSONDecodeError as error:
             try:
                 body.decode()
             except UnicodeDecodeError as undecodable:
                 raise problem(400, "BODY_NOT_UTF8", self._texts, position=undecodable.start) from None
             raise problem(400, "BODY_NOT_JSON", self._texts, line=error.lineno, column=error.colno) from None
+        if path := key_twice(body, value):
+            raise Invalid(Flaw(path, "FIELD_TWICE"))
+        return value
 
     def _if_match(self, binding: Binding, request: Message, header: bytes) -> None:
         text = header.decode("latin-1").strip()

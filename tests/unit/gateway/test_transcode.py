@@ -328,6 +328,16 @@ async def test_a_body_that_is_none_is_refused(world, body, headers, status, reas
     assert (answer.status_code, answer.json()["reason"]) == (status, reason)
 
 
+async def test_a_field_that_is_there_twice_is_named(world):
+    client, _ = world
+    headers = {"content-type": "application/json"}
+    answer = await client.post("/v1/items", content=b'{"title": "a", "title": "b"}', headers=headers)
+    assert answer.status_code == 400
+    (error,) = answer.json()["errors"]
+    assert (error["field"], error["reason"]) == ("title", "FIELD_TWICE")
+    assert (error["message"], error["messageEn"]) == ("同一字段写了两次", "the field is there twice")
+
+
 async def test_an_endless_body_is_refused_while_it_comes_in(world):
     client, _ = world
     sent = 0
