@@ -3,7 +3,7 @@
 Candidates are found without locks. The work locks what it changes; then the row is deleted by its generation, in the same transaction: no row
 means that somebody else has done it or has moved it, and everything is undone.
 
-One that falls due is a transaction of its own. A backlog, as after an outage, goes by small groups that share a transaction, which is three times as
+One that falls due is a transaction of its own. A backlog, as after an outage, goes by small groups that share a transaction, which is four times as
 fast; a group in which one fails is undone and goes one by one.
 """
 
