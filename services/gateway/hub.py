@@ -15,26 +15,47 @@ from dataclasses import dataclass, field
 
 from kit.errors import ResourceExhausted, Unavailable
 from kit.identity import Principal
-from kit.log import Log, Place, Stretch
+from kit.log import Log, Place, Record, Stretch
 from kit.log.following import AWAY, follow
 from services.gateway import positions
-from services.gateway.live import Shown, shown
+from services.gateway.live import Shown, is_shown, shown
+
+#: The offset that comes next of each partition, topic by topic in the order of their names.
+Reached = tuple[tuple[int, ...], ...]
 
 #: Events that a stream sends at once.
 AT_ONCE = 100
+
+#: Seconds between two looks at the log, with readers and without; not after so many events at once.
+BETWEEN, IDLE, MANY = 0.02, 0.25, 100
 
 #: Events that a stream looks at before others have their turn.
 LOOKED_AT = 1000
 
 
-@dataclass(frozen=True, slots=True)
 class Entry:
-    """An event that is kept. `after`: where a reader stands who has seen everything up to it."""
+    """An event that is kept. `reached`: the offsets of all partitions after it. What is made of it is made when somebody may want it."""
 
-    event: Shown
-    place: Place
-    offset: int
-    after: str
+    __slots__ = ("_after", "_event", "_record", "offset", "place", "reached")
+
+    def __init__(self, record: Record, place: Place, offset: int, reached: Reached):
+        self.place, self.offset, self.reached = place, offset, reached
+        self._record: Record | None = record
+        self._event: Shown | None = None
+        self._after = ""
+
+    @property
+    def event(self) -> Shown | None:
+        """None where it is for nobody."""
+        if self._record is not None:
+            self._event, self._record = shown(self._record), None
+        return self._event
+
+    def after(self, mark: bytes) -> str:
+        """Where a reader stands who has seen everything up to it."""
+        if not self._after:
+            self._after = positions.encode(mark, self.reached)
+        return self._after
 
 
 @dataclass(slots=True, eq=False)
@@ -78,7 +99,7 @@ class Hub:
         self._log, self._topics, self._mark = log, sorted(topics), mark
         self._back, self._history, self._most, self._per_account = back, history, most, per_account
         self._patience = patience
-        self._reached: dict[str, list[int]] = {topic: [] for topic in self._topics}
+        self._reached: dict[str, tuple[int, ...]] = dict.fromkeys(self._topics, ())
         #: What was already there when this process began; until it is read, it would be taken for news.
         self._missing: dict[Place, int] = {}
         self._at_the_end = asyncio.Event()
@@ -103,6 +124,8 @@ class Hub:
                         self.take(stretch)
                     if not self.ready and any(self._reached.values()):
                         await self._look_for_the_end()
+                    if self.ready and sum(len(stretch.records) for stretch in found) < MANY:
+                        await asyncio.sleep(BETWEEN if self._readers else IDLE)
         finally:
             for reader in self._readers:
                 self.end(reader)
@@ -115,26 +138,32 @@ class Hub:
 
     def take(self, stretch: Stretch) -> None:
         place = stretch.topic, stretch.partition
-        reached = self._reached[stretch.topic]
-        while len(reached) <= stretch.partition:
-            reached.append(0)
         if place not in self._covered:
-            self._covered[place] = reached[stretch.partition] = stretch.start
-        elif reached[stretch.partition] != stretch.start:
-            reached[stretch.partition] = stretch.start
+            self._covered[place] = stretch.start
+            self._reach(place, stretch.start)
+        elif self._at(place) != stretch.start:
+            self._reach(place, stretch.start)
             self._forget()
         for offset, record in stretch.records:
-            reached[stretch.partition] = offset + 1
-            if event := shown(record):
-                self._keep(event, place, offset)
-        reached[stretch.partition] = stretch.end
+            if is_shown(record):
+                self._reach(place, offset + 1)
+                self._keep(record, place, offset)
+        self._reach(place, stretch.end)
 
-    def _keep(self, event: Shown, place: Place, offset: int) -> None:
+    def _reach(self, place: Place, offset: int) -> None:
+        topic, partition = place
+        offsets = self._reached[topic]
+        offsets += (0,) * (partition + 1 - len(offsets))
+        self._reached[topic] = (*offsets[:partition], offset, *offsets[partition + 1 :])
+
+    def _keep(self, record: Record, place: Place, offset: int) -> None:
         number, self._next = self._next, self._next + 1
-        self._entries[number] = Entry(event, place, offset, self.position)
+        entry = self._entries[number] = Entry(record, place, offset, tuple(self._reached.values()))
         self._kept[place].append((offset, number))
         if len(self._entries) > self._history:
             self._drop_first()
+        if not self._readers or (event := entry.event) is None:
+            return
         for reader in self._concerned(event):
             if reader.cursor is None and reader.wants(event):
                 reader.cursor = number
@@ -168,11 +197,6 @@ class Hub:
             reader.news.set()
 
     @property
-    def position(self) -> str:
-        """Where a reader stands who has seen everything."""
-        return positions.encode(self._mark, list(self._reached.values()))
-
-    @property
     def count(self) -> int:
         """Streams that are open."""
         return len(self._readers)
@@ -183,7 +207,7 @@ class Hub:
         return self._at_the_end.is_set()
 
     def _at(self, place: Place) -> int:
-        offsets = self._reached.get(place[0], [])
+        offsets = self._reached.get(place[0], ())
         return offsets[place[1]] if place[1] < len(offsets) else 0
 
     # -- streams --------------------------------------------------------------------------------------------------------
@@ -272,30 +296,25 @@ class Hub:
             number += 1
             if reader.ahead and entry.offset < reader.ahead.get(entry.place, 0):
                 continue
-            if reader.wants(entry.event):
-                found.append((self._merged(entry.after, reader), entry.event.body))
+            if (event := entry.event) is not None and reader.wants(event):
+                after = entry.after(self._mark) if not reader.ahead else self._merged(entry.reached, reader)
+                found.append((after, event.body))
         reader.cursor = number if number < self._next else None
         return found
 
     def stands(self, reader: Reader) -> str:
         """Where a stream stands that has sent all it had to."""
-        return self._merged(self.position, reader)
+        return self._merged(tuple(self._reached.values()), reader)
 
-    def _merged(self, position: str, reader: Reader) -> str:
+    def _merged(self, reached: Reached, reader: Reader) -> str:
         """A position, but nowhere behind where the reader has been."""
-        if not reader.ahead:
-            return position
-        known = positions.decode(position, self._mark, self._topics) or {}
-        further = {place: offset for place, offset in reader.ahead.items() if offset > known.get(place, 0)}
-        if not further:  # nor is it behind in anything that comes later
+        topics: dict[str, list[int]] = dict(zip(self._topics, map(list, reached), strict=True))
+        behind = False
+        for (topic, partition), offset in reader.ahead.items():
+            offsets = topics[topic]
+            offsets += [0] * (partition + 1 - len(offsets))
+            if offset > offsets[partition]:
+                offsets[partition], behind = offset, True
+        if not behind:  # nor is he ahead of anything that comes later
             reader.ahead = {}
-            return position
-        topics = []
-        for topic in self._topics:
-            offsets = [offset for (name, _), offset in sorted(known.items()) if name == topic]
-            for (name, partition), offset in further.items():
-                if name == topic:
-                    offsets += [0] * (partition + 1 - len(offsets))
-                    offsets[partition] = offset
-            topics.append(offsets)
-        return positions.encode(self._mark, topics)
+        return positions.encode(self._mark, list(topics.values()))

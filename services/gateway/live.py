@@ -93,12 +93,17 @@ def kind_of(message: Descriptor, rule: options_pb2.Live) -> Kind:
     return Kind(message.full_name, owner, message, GetMessageClass(message), encoder(message), rule)
 
 
+def is_shown(record: Record) -> bool:
+    """Whether it may be for somebody, told by the envelope. A state that is only said again, for read models, is no event of anybody's."""
+    return record.envelope.type in kinds() and not record.envelope.snapshot
+
+
 def shown(record: Record) -> Shown | None:
-    """What is shown of an event; None where it is for nobody. A state that is only said again, for read models, is no event of anybody's."""
-    envelope = record.envelope
-    kind = kinds().get(envelope.type)
-    if kind is None or envelope.snapshot:
+    """What is shown of an event; None where it is for nobody."""
+    if not is_shown(record):
         return None
+    envelope = record.envelope
+    kind = kinds()[envelope.type]
     try:
         message: Any = kind.message.FromString(record.value)
     except DecodeError:

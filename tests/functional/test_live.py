@@ -223,7 +223,7 @@ class Streams:
         self._selector.close()
 
     def until(self, met: Any, what: str) -> None:
-        waiting, end = set(self._texts), time.monotonic() + 60
+        waiting, end = set(self._texts), time.monotonic() + 120
         while waiting:
             self._take(0.1)
             waiting = {one for one in waiting if not met(self._texts[one])}

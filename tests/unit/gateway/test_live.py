@@ -33,6 +33,11 @@ MARK = positions.mark("1508", "memory", *TOPICS)
 CENTRE, POLICE, JUSTICE = (str(uuid4()) for _ in range(3))
 
 
+@pytest.fixture(autouse=True)
+def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.gateway.hub.IDLE", 0.01)
+
+
 def somebody(role: str, *divisions: str, account: str = "a", department: str = "") -> Principal:
     return Principal(account, (role,), department, divisions, ROLES.permissions([role]))
 
@@ -372,7 +377,7 @@ async def test_who_was_ahead_of_this_process_hears_nothing_again() -> None:
         await told(log, hub, *cases(5))
         await told(log, ahead)
         late = hub._reached
-        hub._reached = {topic: [0] * 4 for topic in TOPICS}  # as if it had read nothing of it yet
+        hub._reached = {topic: (0,) * 4 for topic in TOPICS}  # as if it had read nothing of it yet
         await client.connect(ahead)
         client.leave()
         assert len(client.heard) == 5

@@ -29,6 +29,11 @@ from tests.waiting import until
 from tests.world import MORNING
 
 
+@pytest.fixture(autouse=True)
+def _quickly(monkeypatch):
+    monkeypatch.setattr("services.gateway.hub.IDLE", 0.01)
+
+
 @pytest.fixture
 def runtime(settings):
     chosen = {
