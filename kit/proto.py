@@ -34,8 +34,14 @@ def stamp(moment: datetime | None) -> Timestamp | None:
 
 
 def moment(value: Timestamp) -> datetime:
-    """An aware UTC datetime, to the microsecond. ValueError or OverflowError for what no clock can have said."""
-    return datetime.fromtimestamp(value.seconds, UTC).replace(microsecond=value.nanos // 1000)
+    """An aware UTC datetime, to the microsecond. ValueError for what no clock can have said."""
+    try:
+        return datetime.fromtimestamp(value.seconds, UTC).replace(microsecond=value.nanos // 1000)
+    except (
+        OverflowError,
+        OSError,
+    ) as error:  # the one beyond the years that there are, the other beyond what the system's clock can say
+        raise ValueError(f"{value.seconds} is no moment") from error
 
 
 def given_moment(request: Message, field: str, at: str = "") -> datetime | None:
@@ -45,7 +51,7 @@ def given_moment(request: Message, field: str, at: str = "") -> datetime | None:
         return None
     try:
         found = moment(getattr(request, field))
-    except (ValueError, OverflowError):
+    except ValueError:
         raise InvalidArgument("DATE_INVALID", field=at or field) from None
     return _of_our_age(found, at or field)
 

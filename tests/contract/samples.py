@@ -38,13 +38,13 @@ UUID = "0192f0c5-aaaa-7bbb-8ccc-0123456789ab"
 
 def sample(method: Any, known: Mapping[str, Any]) -> Message:
     """`known`: values of fields by their names, given wherever a request has such a field; else only what it must have."""
-    request = _message(method.input_type, known)
+    request = message_of(method.input_type, known)
     if masks := [binding.mask for binding in bindings(method) if binding.mask]:
         request.update_mask.paths.append(min(masks[0]))  # type: ignore[attr-defined]
     return request
 
 
-def _message(descriptor: Descriptor, known: Mapping[str, Any]) -> Message:
+def message_of(descriptor: Descriptor, known: Mapping[str, Any]) -> Message:
     message = GetMessageClass(descriptor)()
     for fd in descriptor.fields:
         if fd.name in known and object_of(fd) is None and not fd.is_repeated:
@@ -68,7 +68,7 @@ def _one(fd: FieldDescriptor, rules: Any, known: Mapping[str, Any]) -> Any:
     if fd.message_type is not None:
         if fd.message_type.full_name == "google.protobuf.Timestamp":
             return GetMessageClass(fd.message_type)(seconds=1_772_413_200)
-        return _message(fd.message_type, known)
+        return message_of(fd.message_type, known)
     if fd.enum_type is not None:
         refused = {0, *rules.enum.not_in}
         allowed = getattr(rules.enum, "in") or list(fd.enum_type.values_by_number)
