@@ -7,7 +7,7 @@ JOBS ?= 2
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-split test test-unit test-contract test-conformance test-functional test-fault test-newest lint format proto docs bench drill drill-restore drill-timers lock venv venv-dev clean
+.PHONY: help run run-split test test-unit test-contract test-conformance test-functional test-fault test-newest lint format proto docs bench bench-split drill drill-restore drill-timers lock venv venv-dev clean
 
 help: ## 本页 · this page
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-18s %s\n' "$$name" "$$text"; done
@@ -51,6 +51,9 @@ docs: venv-dev ## 由代码生成文档 · make the parts of docs/ that follow f
 
 bench: venv-dev ## 性能数字 · the figures of tests/load
 	$(BIN)/python -m tests.load $(ARGS)
+
+bench-split: venv-dev ## 分进程的性能数字 · the figures of separate processes on real engines
+	$(BIN)/python -m tests.load split events $(ARGS)
 
 drill: venv-dev ## 零丢失演练 · kills everything in turn and audits the books (WRITES=, SEED=, MODE=split|replicas|all)
 	$(BIN)/python -m tests.drill --writes $(or $(WRITES),100000) --seed $(or $(SEED),7) $(if $(MODE),--mode $(MODE)) $(ARGS)

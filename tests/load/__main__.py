@@ -1,5 +1,5 @@
 """The figures: `python -m tests.load` (`make bench`), or some of them: `python -m tests.load rpc gateway lifecycles start events`;
-`python -m tests.load sizes` stores a million cases.
+`python -m tests.load sizes` stores a million cases, `python -m tests.load split` runs separate processes (`make bench-split`).
 
 Everything is measured on this machine in one run, over loopback, against a real `hetao serve` on a folder of its own with fsync on. The aims
 are ratios within the run; nothing here fails because a machine is slow or busy.
@@ -14,12 +14,11 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
+from rich.console import Console, RenderableType
 
-from tests.load import events, gateway, lifecycles_stored, rpc, sizes, start
+from tests.load import events, gateway, lifecycles_stored, rpc, sizes, split, start
 
-PARTS: dict[str, Callable[[float], Coroutine[Any, Any, Table]]] = {
+PARTS: dict[str, Callable[[float], Coroutine[Any, Any, RenderableType]]] = {
     "rpc": rpc.measure,
     "gateway": gateway.measure,
     "lifecycles": lifecycles_stored.measure,
@@ -27,8 +26,8 @@ PARTS: dict[str, Callable[[float], Coroutine[Any, Any, Table]]] = {
     "events": events.measure,
 }
 
-#: Takes long and much disk, so only where it is named.
-LONG = {"sizes": sizes.measure}
+#: These take long, so only where they are named.
+LONG = {"sizes": sizes.measure, "split": split.measure}
 
 
 @click.command()
