@@ -28,8 +28,9 @@ from kit.events import topic_of
 from kit.log import lag
 from kit.log.topics import apply
 from kit.platform import Platform
+from kit.rebuild import rebuild
 from tests import shelf
-from tests.waiting import until
+from tests.waiting import running, until
 
 SHELF = [shelf.MODULE]
 TOPIC = topic_of("shelf")
@@ -167,6 +168,36 @@ async def test_what_stood_in_kafka_before_the_moment_takes_effect_once_and_the_r
         await shop.settle()
         assert await shop.rows(f"select epoch, version from newest where id = '{told.changed}'") == [(done.epoch, 2)]
         assert (await shop.heard())["changed anew 2"] == 1
+
+
+async def test_a_rebuild_after_a_restore_drops_what_an_older_epoch_left_behind(
+    settings: Settings, scratch: Path
+) -> None:
+    """What a reader elsewhere heard of a thing that is gone: nobody will ever say anything of it again."""
+    told = await lived(settings, scratch / "backup")
+    done = await put_back(settings, told.backup)
+    async with opened(settings) as shop:
+        await shop.settle()
+        await shop.runtime.pool.execute(
+            "insert into newest (id, epoch, version, title) values ($1, 1, 7, 'a ghost')", uuid4()
+        )
+        over = asyncio.Event()
+
+        async def work() -> None:
+            while not over.is_set():
+                await shop.settle()
+                await asyncio.sleep(0.01)
+
+        async with running(work()):
+            issuer = shop.platform.issuer
+            assert issuer
+            said = await rebuild("shelf", shop.platform.channel, issuer.mint("admin"), lambda *_: None)
+            over.set()
+        things = dict(await shop.rows("select id::text, version from thing"))
+        assert said == len(things)
+        rows = await shop.rows("select id::text, epoch, version from newest")
+        assert {(key, version) for key, _, version in rows} == set(things.items())
+        assert {epoch for _, epoch, _ in rows} == {done.epoch}
 
 
 async def test_a_restore_may_be_repeated_and_an_unfinished_one_lets_nobody_in(

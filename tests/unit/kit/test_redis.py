@@ -1,10 +1,13 @@
 """Redis as the platform uses it: nobody waits long for it, and it comes back by itself. On a real one, which dies, stops and returns."""
 
 import asyncio
+import contextlib
 import logging
 import os
+import ssl
 import time
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +17,7 @@ from engines.redis import Redis as Server
 from kit.config import Settings
 from kit.errors import StartupError
 from kit.redis import Redis, RedisAway
+from tests.certificates import Authority
 from tests.waiting import until
 
 
@@ -126,3 +130,38 @@ async def test_nobody_there_at_all(server: Server) -> None:
 def test_what_cannot_be_right_is_said_at_start(settings: dict) -> None:
     with pytest.raises(StartupError, match="HETAO_REDIS"):
         Redis.open(Settings(**settings))
+
+
+@pytest.fixture
+async def secure(tmp_path: Path) -> AsyncIterator[tuple[str, Authority]]:
+    """The address of something that speaks TLS and answers every command as Redis answers PING, and who has certified it."""
+    authority = Authority(tmp_path / "ours")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*authority.certify("redis"))
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError, ssl.SSLError):
+            while head := await reader.readline():
+                for _ in range(int(head[1:])):
+                    await reader.readline()
+                    await reader.readline()
+                writer.write(b"+PONG\r\n")
+                await writer.drain()
+        writer.close()
+
+    listening = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
+    yield f"rediss://localhost:{listening.sockets[0].getsockname()[1]}/0", authority
+    listening.close()
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_over_tls_it_must_show_a_certificate_of_the_authority_that_is_named(
+    secure: tuple[str, Authority], tmp_path: Path, trusted: bool
+) -> None:
+    url, ours = secure
+    authority = ours if trusted else Authority(tmp_path / "theirs")
+    redis = Redis.open(Settings(redis_url=url, redis={"timeout": 5, "ca": authority.ca}))
+    try:
+        assert await answers(redis) == trusted
+    finally:
+        await redis.close()
