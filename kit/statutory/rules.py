@@ -115,10 +115,10 @@ class Rules:
         return found[-1]
 
     def bands(self, on: date) -> Bands:
-        found = [bands for bands in self._bands if bands.effective_from <= on]
-        if not found:
-            raise LookupError(f"no warning colours in force on {on}")
-        return found[-1]
+        """The colours in force on a day; of a day before the first of them, the first: what began earlier is shown by colours too."""
+        if not self._bands:
+            raise LookupError("there are no warning colours")
+        return ([self._bands[0]] + [bands for bands in self._bands if bands.effective_from <= on])[-1]
 
 
 def _made(of: Any, row: dict[str, Any]) -> Any:

@@ -126,6 +126,9 @@ def test_colours_follow_the_share_that_is_left():
     assert deadline.remaining(at("2026-03-02T00:00")) == 1
     assert deadline.remaining(deadline.due_at) == 0
     assert not deadline.overdue(deadline.due_at)
+    assert (
+        DEADLINES.due(rule(4), at("2020-03-02T00:00")).bands == deadline.bands
+    )  # what began before there were colours has them too
     assert deadline.overdue(deadline.due_at + timedelta(milliseconds=1))
 
 
