@@ -10,13 +10,13 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
+from google.protobuf import descriptor_pool
 from opentelemetry.sdk.trace import ReadableSpan
 from prometheus_client.parser import text_string_to_metric_families
 
 from kit import metrics
 from kit.config import CHECKOUT, Settings
 from kit.postgres import EmbeddedPostgres
-from services.gateway import contracts
 from services.registry import MODULES
 from tests.otlp import Hook
 from tests.watched import Watched, until, watched
@@ -135,9 +135,9 @@ def test_labels_are_bounded(families: dict[str, list[dict[str, str]]]) -> None:
     }
     assert all("nowhere" not in route and "nothing" not in route for route in routes)
     methods = {labels["rpc_method"] for labels in families["rpc_server_call_duration_seconds"]}
-    assert methods <= {
-        f"{service.full_name}/{method.name}" for service in contracts.services() for method in service.methods
-    }
+    assert methods
+    for method in methods:
+        descriptor_pool.Default().FindMethodByName(method.replace("/", "."))  # KeyError where no contract has it
 
 
 def spans_like(entry: dict[str, Any], spans: list[ReadableSpan]) -> Iterator[ReadableSpan]:
