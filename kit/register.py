@@ -94,9 +94,10 @@ class Register:
             return None
         return _welcome(found)
 
-    def shows(self, certificate: str) -> System:
-        """The system whose certificate has this SHA-256."""
-        return _welcome(self._certificates.get(certificate))
+    def certified(self, certificate: str) -> System | None:
+        """The system whose certificate has this SHA-256, if there is one. One that is disabled is refused."""
+        found = self._certificates.get(certificate)
+        return None if found is None else _welcome(found)
 
     def check(self, marks: Iterable[str], issued: float) -> None:
         """Unauthenticated(SESSION_REVOKED) if a token with one of these marks was revoked."""

@@ -38,6 +38,10 @@ LOGOUT_AGE: Final = 300
 LONGEST_NAME: Final = 200
 
 
+#: For which a token counts that a process makes for a system with a certificate; half of them it is used.
+CERTIFIED_MINUTES: Final = 10
+
+
 @dataclass(frozen=True, slots=True)
 class LoggedOut:
     """Which tokens count no more: those with the mark, if they were issued before the moment that is given."""
@@ -81,7 +85,10 @@ class Verifier:
         *,
         skew_seconds: int = 30,
         register: Register | None = None,
+        systems: OwnIssuer | None = None,
     ) -> None:
+        self._systems = systems
+        self._certified: dict[str, tuple[str, float]] = {}
         self._trusted = {one.known.issuer.name: one for one in trusted}
         self._roles, self._clock, self._skew = roles, clock, skew_seconds
         self.register = register or Register()
@@ -123,12 +130,14 @@ class Verifier:
                 "HETAO_IDENTITY__OTHERS 有误：同一签发方出现多次",
                 "HETAO_IDENTITY__OTHERS is wrong: an issuer stands there twice",
             )
+        systems = None
         if keys is not None:
+            services, systems = (OwnIssuer(name, keys, clock, identity.audience) for name in (SERVICES, SYSTEMS))
             trusted += [
-                Trusted(KnownKeys(OwnIssuer(name, keys, clock, identity.audience), float("inf")), identity.audience)
-                for name in (SERVICES, SYSTEMS)
+                Trusted(KnownKeys(own, float("inf")), identity.audience, longest=longest) for own in (services, systems)
             ]
-        return cls(trusted, roles, clock, skew_seconds=identity.clock_skew_seconds, register=register)
+        skew = identity.clock_skew_seconds
+        return cls(trusted, roles, clock, skew_seconds=skew, register=register, systems=systems)
 
     # -- access tokens ------------------------------------------------------------------------------------------------
 
@@ -155,6 +164,20 @@ class Verifier:
             seen.principal = self._stand(seen.token, seen.trusted)
             seen.looked = self.register.version
         return seen.principal
+
+    async def certified(self, certificate: str) -> Principal | None:
+        """The system that has shown this certificate (its SHA-256); None if it is not in the register. It is given a token for what is called in its
+        name, and from then on is like any other."""
+        self.register.require()
+        system = self.register.certified(certificate)
+        if system is None or self._systems is None:
+            return None
+        now = self._clock.now().timestamp()
+        token, until = self._certified.get(system.account, ("", 0.0))
+        if now >= until:
+            token, until = self._systems.mint(system.account, CERTIFIED_MINUTES), now + CERTIFIED_MINUTES * 30
+            self._certified[system.account] = token, until
+        return await self.verify(token)
 
     async def _check(self, text: str) -> _Seen:
         token, trusted = await self._proved(text, self._access)

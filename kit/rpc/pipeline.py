@@ -63,10 +63,11 @@ class Dispatcher:
         metadata: Mapping[str, str],
         timeout: float | None,
         address: str | None = None,
+        certificate: str = "",
     ) -> bytes:
         """The serialised answer. Raises Failed with a status, and nothing else but cancellation.
 
-        `address`: of the caller, where the call came over a socket.
+        `address`: of the caller, where the call came over a socket; `certificate`: SHA-256 of the one that a caller without a token has shown.
         """
         method = self.methods.get(path)
         if method is None:
@@ -83,6 +84,7 @@ class Dispatcher:
                     LONGEST_CALL if timeout is None else min(timeout, LONGEST_CALL),
                     span.traceparent,
                     address,
+                    certificate,
                 )
                 code = "OK"
                 return answer
@@ -109,6 +111,7 @@ class Dispatcher:
         timeout: float,
         traceparent: str,
         address: str | None,
+        certificate: str,
     ) -> bytes:
         texts = self.runtime.texts
         try:
@@ -119,7 +122,7 @@ class Dispatcher:
         try:
             async with asyncio.timeout(timeout):
                 try:
-                    principal = await self._admit(method, metadata, address)
+                    principal = await self._admit(method, metadata, address, certificate)
                     return await self._work(
                         method, request, principal, asyncio.get_running_loop().time() + timeout, traceparent
                     )
@@ -131,7 +134,9 @@ class Dispatcher:
         except Exception as error:
             raise Failed(status_of(_domain(error, method), texts, method.descriptor.input_type)) from None
 
-    async def _admit(self, method: Method, metadata: Mapping[str, str], address: str | None) -> Principal:
+    async def _admit(
+        self, method: Method, metadata: Mapping[str, str], address: str | None, certificate: str
+    ) -> Principal:
         """Who calls; raises where the RPC is not for them, or not now."""
         scheme, _, token = metadata.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
@@ -141,7 +146,7 @@ class Dispatcher:
             address is not None and method.counted and not limits.marks.holds(metadata.get(Marks.HEADER, ""), token)
         )
         try:
-            principal = await self._authenticate(method, token)
+            principal = await self._authenticate(method, token, certificate)
         except Unauthenticated:
             if unmarked:
                 await limits.take(Principal.anonymous(), address or "", writes=method.writes)
@@ -152,11 +157,13 @@ class Dispatcher:
             raise PermissionDenied("PERMISSION_MISSING", permission=method.permission)
         return principal
 
-    async def _authenticate(self, method: Method, token: str) -> Principal:
+    async def _authenticate(self, method: Method, token: str, certificate: str) -> Principal:
         if token:
             return await self.runtime.verifier.verify(token)
         if method.public:
             return Principal.anonymous()
+        if certificate and (system := await self.runtime.verifier.certified(certificate)):
+            return system
         raise Unauthenticated("TOKEN_MISSING")
 
     async def _work(

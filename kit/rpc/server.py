@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import lru_cache
+from ssl import PEM_cert_to_DER_cert
 from typing import Any
 from urllib.parse import unquote
 
@@ -81,7 +84,12 @@ class _Handlers(grpc.GenericRpcHandler):  # type: ignore[type-arg]
             assert dispatcher is not None
             try:
                 return await dispatcher.call(
-                    path, payload, metadata, context.time_remaining(), _address(context.peer())
+                    path,
+                    payload,
+                    metadata,
+                    context.time_remaining(),
+                    _address(context.peer()),
+                    "" if "authorization" in metadata else _certificate(context),
                 )
             except Failed as failure:
                 await context.abort(failure.code, failure.status.message, failure.trailing())
@@ -94,6 +102,17 @@ def _address(peer: str) -> str:
     """ "ipv4:127.0.0.1:41234" → "127.0.0.1", "ipv6:%5B::1%5D:41234" → "::1"."""
     kind, _, rest = unquote(peer).partition(":")
     return rest.rpartition(":")[0].strip("[]") if kind in ("ipv4", "ipv6") else peer
+
+
+def _certificate(context: grpc.aio.ServicerContext[bytes, bytes]) -> str:
+    """SHA-256 of the certificate that the caller has shown and TLS has checked; "" without one."""
+    shown = next(iter(context.auth_context().get("x509_pem_cert", ())), b"")
+    return _digest(shown) if shown else ""
+
+
+@lru_cache(maxsize=1024)
+def _digest(pem: bytes) -> str:
+    return hashlib.sha256(PEM_cert_to_DER_cert(pem.decode())).hexdigest()
 
 
 def _text(metadata: Any) -> dict[str, str]:
