@@ -17,15 +17,18 @@ import pytest
 
 from engines.postgres import Postgres
 from tests.functional.harness import Hetao, eventually, new_key, photo
+from tests.functional.split import SplitHetao, need_engines
 from tests.functional.story import Centre, told, walk_in
 
 pytestmark = pytest.mark.timeout(600)
 
 
-@pytest.fixture(params=["embedded", "outside"])
+@pytest.fixture
 def hetao(request: pytest.FixtureRequest) -> Iterator[Hetao]:
-    if request.param == "embedded":
-        with Hetao() as running:
+    if request.param == "split":
+        need_engines()
+    if request.param != "outside":
+        with SplitHetao() if request.param == "split" else Hetao() as running:
             yield running
         return
     with Postgres() as server, Hetao(DATABASE_URL=server.url) as running:
@@ -66,6 +69,7 @@ def command(hetao: Hetao, *words: str | Path) -> str:
     return done.stdout
 
 
+@pytest.mark.parametrize("hetao", ["embedded", "outside", "split"], indirect=True)
 def test_a_restore_brings_back_everything_up_to_the_moment_and_nothing_after_it(hetao: Hetao) -> None:
     target, report_file = hetao.folder / "backup", hetao.folder / "gone.jsonl"
     centre = Centre.of(hetao)
@@ -147,6 +151,7 @@ def test_a_restore_brings_back_everything_up_to_the_moment_and_nothing_after_it(
     eventually(lambda: cases_of(hetao, again), "a case after the restore")
 
 
+@pytest.mark.parametrize("hetao", ["embedded", "outside"], indirect=True)
 def test_a_new_machine_and_a_kept_key(hetao: Hetao) -> None:
     """Nothing is left but a backup of one file without keys, and the key file. Without that, nothing is restored."""
     target, keys = hetao.folder / "b.tar", hetao.folder / "kept"
