@@ -28,7 +28,12 @@ class SplitHetao(Hetao):
         self.split = Split(
             self.folder / "data",
             replicas={"split": 1, "replicas": 2}[mode],
-            settings={"HETAO_TIMERS__POLL_SECONDS": "0.05", **self._settings},
+            settings={
+                "HETAO_TIMERS__POLL_SECONDS": "0.05",
+                "HETAO_LIMITS__READS": "1000000",  # a test's few persons do the work of many
+                "HETAO_LIMITS__WRITES": "1000000",
+                **self._settings,
+            },
             program=[sys.executable, "-m", self.program],
             more={"TEST_CLOCK": str(self.folder / "clock")},
             durable=False,
