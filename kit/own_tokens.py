@@ -5,8 +5,8 @@ Two kinds, told apart by their issuer and signed by different keys, so that neit
     urn:hetao:services   a process speaks for itself, and may ask the register for news; no more (`SERVICE_PERMISSIONS`)
     urn:hetao:systems    an outside system that has proved who it is at the token endpoint; what it may do stands in the register, not in the token
 
-A keyring of several keys signs with the last but one and believes the last two: while processes are restarted one by one with a new key, those that
-have it and those that do not take one another's word. A key counts no more after the second change.
+A keyring of several keys signs with the last but one and believes the last three: while processes are restarted one by one with a new key, those that
+have it and those that do not take one another's word. A key counts no more after the third change.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class OwnIssuer:
             "exp": now + int(minutes * 60),
             "jti": str(uuid4()),
         }
-        key = self._keys[-1]
+        key = self._keys[0]
         header = {"alg": "Ed25519", "typ": "at+jwt", "kid": key.kid}
         return jwt.encode(header, said | claims, key, algorithms=["Ed25519"])
 

@@ -20,7 +20,7 @@ from typing import Any, Self
 import asyncpg
 
 from hetao.operations.v1 import operations_pb2, trust_pb2
-from kit import folders, metrics, telemetry, unit, vitals, watches
+from kit import folders, metrics, production, telemetry, unit, vitals, watches
 from kit.clock import Clock
 from kit.config import DATA, Settings
 from kit.consumer import Consumer
@@ -37,7 +37,6 @@ from kit.module import LOG, POSTGRES, REDIS, Module, Parts, Runtime
 from kit.operations import OperationsApi
 from kit.ops import Answer, Ops
 from kit.own_tokens import ServiceToken
-from kit.production import check_settings
 from kit.readiness import Readiness
 from kit.readings import Readings
 from kit.redis import Redis
@@ -133,7 +132,7 @@ class Platform:
     async def _start(self) -> None:
         self._failed = asyncio.get_running_loop().create_future()
         self._open_telemetry()
-        check_settings(self.settings)
+        production.check_settings(self.settings)
         self._exit.push_async_callback(self.ops.stop)
         await self.ops.start()
         self._certificates = Certificates.of(self.settings.grpc.tls)
@@ -180,9 +179,7 @@ class Platform:
             elif self._background:
                 self._watch(self._follower.watches(self.state, self.settings.ops.patience_seconds))
         elif self._keeper:
-            log.warning(
-                "HETAO_GRPC__ADDRESSES does not say where %s is: revoked sessions are not known here", self._keeper
-            )
+            production.keeper_missing(self.settings, self._keeper)
 
     def _open_telemetry(self) -> None:
         """Of the whole process; ended by whoever began it."""
@@ -435,8 +432,12 @@ class Platform:
         self.state.waiting["stop"] = "under way"
         if self.server:
             await self.server.stop(DRAIN)
-        for task in self._tasks:
-            task.cancel()
+        while left := [task for task in self._tasks if not task.done()]:
+            for task in left:
+                task.cancel()
+            _, late = await asyncio.wait(left, timeout=DRAIN + 2)
+            if late:  # libraries lose a cancellation that comes together with an answer
+                log.warning("told again to end: %s", ", ".join(sorted(task.get_name() for task in late)))
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for service in self.services.values():
             if service.consumer and not self._background:

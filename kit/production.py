@@ -6,6 +6,7 @@ A trusted mesh may encrypt for us: `allow_plaintext` lists the links that it car
 
 from __future__ import annotations
 
+import logging
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from kit.errors import StartupError
 
 if TYPE_CHECKING:
     from kit.config import Settings
+
+log = logging.getLogger(__name__)
 
 #: Characters of the shortest secret that is no password of somebody's.
 SHORTEST_SECRET: Final = 16
@@ -69,6 +72,16 @@ def _check_demo(settings: Settings) -> None:
                 f"{variable}={host} is open to other machines, and the demo issuer asks nobody who they are: "
                 "set it to 127.0.0.1, or set HETAO_IDENTITY__ISSUER",
             )
+
+
+def keeper_missing(settings: Settings, keeper: str) -> None:
+    """That this process cannot know which sessions were revoked: nothing to start with in production."""
+    if settings.profile == "production":
+        raise StartupError(
+            f"HETAO_GRPC__ADDRESSES 未写明 {keeper} 的地址，无法得知已吊销的会话与已停用的外部系统",
+            f"HETAO_GRPC__ADDRESSES does not say where {keeper} is, who knows the revoked sessions and disabled systems",
+        )
+    log.warning("HETAO_GRPC__ADDRESSES does not say where %s is: revoked sessions are not known here", keeper)
 
 
 def findings(settings: Settings) -> Iterator[Finding]:
@@ -238,7 +251,7 @@ def _addresses(settings: Settings) -> Iterator[tuple[str, str]]:
     if settings.database_url is not None:
         yield "HETAO_DATABASE_URL", settings.database_url.get_secret_value()
     for service, url in settings.database.urls.items():
-        yield f"HETAO_DATABASE__URLS（{service}）", url.get_secret_value()
+        yield f"HETAO_DATABASE__URLS[{service}]", url.get_secret_value()
     if settings.redis_url is not None:
         yield "HETAO_REDIS_URL", settings.redis_url.get_secret_value()
 

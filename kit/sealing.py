@@ -249,8 +249,12 @@ class Keys:
         return self._current.mac("mark", purpose, data)
 
     def seeds(self, purpose: str) -> list[tuple[int, bytes]]:
-        """Secrets (32 bytes) of which signing keys for a purpose are made, with their numbers: the newest two, the one to sign with last."""
-        return [(key.number, key.derive("sign", purpose, 32)) for key in self._newest[:2]]
+        """Secrets (32 bytes) of which signing keys for a purpose are made, with their numbers: those of the newest three keys. The first is the one to
+        sign with: that of the key before the current one, which processes have that do not know the current one yet."""
+        newest = sorted(self._keys, reverse=True)[:3]
+        if len(newest) > 1:
+            newest[:2] = reversed(newest[:2])
+        return [(number, self._keys[number].derive("sign", purpose, 32)) for number in newest]
 
     def digest(self, data: bytes) -> bytes:
         """Keyed digest for the audit: key number (2 bytes) and 32 bytes. Small values cannot be guessed from it."""
