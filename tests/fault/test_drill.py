@@ -16,6 +16,10 @@ from tests.drill.books import Books, Record
 from tests.drill.journal import Pages
 from tests.drill.site import Site
 from tests.drill.sites import SITES
+from tests.functional.split import need_engines
+
+#: One drill for all of them.
+pytestmark = [pytest.mark.xdist_group("drill"), pytest.mark.timeout(600)]
 
 WRITES, SEED = 3000, 7
 
@@ -31,6 +35,7 @@ class Drilled:
 
 @pytest.fixture(scope="module")
 async def drilled(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Drilled]:
+    need_engines()
     folder = tmp_path_factory.mktemp("drill")
     said: list[str] = []
 
@@ -44,7 +49,6 @@ async def drilled(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Dri
         yield Drilled(site, outcome, journal.read(folder / "journal.jsonl"))
 
 
-@pytest.mark.timeout(600)
 async def test_nothing_is_lost_doubled_or_out_of_order(drilled: Drilled) -> None:
     report.show(Console(width=160), drilled.outcome)
     assert [one.what for one in drilled.outcome.differences] == []

@@ -10,10 +10,12 @@ from rich.console import Console
 from tests.drill import restore
 from tests.drill.restore import RestoreDrill
 from tests.drill.sites import SITES
+from tests.functional.split import need_engines
 
 
 @pytest.mark.timeout(600)
 async def test_exactly_what_came_after_the_backup_is_gone(tmp_path: Path) -> None:
+    need_engines()
     with SITES["split"]() as site:
         drill = RestoreDrill(site, 600, 7, tmp_path, lambda what, accepted: print(accepted, what))
         done = await drill.run()
