@@ -355,6 +355,11 @@ class Identity(Mapped):
         "audiences (client ids) of back-channel logout, a JSON array; that of the tokens if unset",
         list,
     )
+    logout_everywhere: bool = doc(
+        "后端登出时终止该账号的全部会话；访问令牌不含 sid 时需要",
+        "back-channel logout ends all sessions of its subject; needed where access tokens carry no sid",
+        False,
+    )
     token_minutes: int = doc("演示令牌有效分钟数", "minutes that a demo token lasts", 12 * 60, ge=1)
     system_token_minutes: int = doc(
         "外部系统令牌有效分钟数", "minutes that a token of an outside system lasts", 10, ge=1, le=60

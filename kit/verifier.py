@@ -264,8 +264,9 @@ class Verifier:
 
     # -- sign-outs that an issuer tells us of -------------------------------------------------------------------------
 
-    async def logged_out(self, text: str, clients: Sequence[str]) -> LoggedOut:
-        """Whose sessions an issuer has ended, by its logout token for one of `clients` (OpenID Connect Back-Channel Logout 1.0, 2.6).
+    async def logged_out(self, text: str, clients: Sequence[str], *, everywhere: bool = False) -> LoggedOut:
+        """Whose sessions an issuer has ended, by its logout token for one of `clients` (OpenID Connect Back-Channel Logout 1.0, 2.6); `everywhere`: all of
+        its subject's, though it names one.
 
         Unauthenticated(TOKEN_INVALID | TOKEN_EXPIRED); Unavailable(ISSUER_AWAY).
         """
@@ -280,11 +281,11 @@ class Verifier:
                 raise TokenRefused("expired", expired=True)
 
         token, _ = await self._proved(text, check)
-        for name, mark in (("sid", "sid"), ("sub", "sub")):
+        for name in ("sub", "sid") if everywhere else ("sid", "sub"):
             value = token.claims.get(name)
             if isinstance(value, str) and 0 < len(value) <= LONGEST_NAME:
                 return LoggedOut(
-                    f"{mark}:{token.issuer}|{value}", float(token.claims["iat"]) if name == "sub" else None
+                    f"{name}:{token.issuer}|{value}", float(token.claims["iat"]) if name == "sub" else None
                 )
         raise Unauthenticated("TOKEN_INVALID", why="no sub")
 

@@ -90,6 +90,7 @@ def _register(runtime: Runtime) -> tuple[Systems, Sessions]:
         kept=identity.longest_session,
         bound=timedelta(seconds=identity.register_seconds + PATIENCE),
         clients=identity.logout_clients or [identity.audience],
+        everywhere=identity.logout_everywhere,
     )
     return systems, sessions
 

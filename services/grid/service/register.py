@@ -23,10 +23,20 @@ async def changed(unit: Unit) -> int:
 
 class Sessions:
     """`kept`: for how long a revocation is kept, which is longer than any token lasts; `bound`: within which it is known everywhere;
-    `clients`: to whom logout tokens may be addressed."""
+    `clients`: to whom logout tokens may be addressed; `everywhere`: whether one ends all sessions of its subject."""
 
-    def __init__(self, verifier: Verifier, root: str, *, kept: timedelta, bound: timedelta, clients: Sequence[str]):
-        self._verifier, self._root, self._kept, self._bound, self._clients = verifier, root, kept, bound, clients
+    def __init__(
+        self,
+        verifier: Verifier,
+        root: str,
+        *,
+        kept: timedelta,
+        bound: timedelta,
+        clients: Sequence[str],
+        everywhere: bool = False,
+    ):
+        self._verifier, self._root, self._kept, self._bound = verifier, root, kept, bound
+        self._clients, self._everywhere = clients, everywhere
 
     async def end(self, unit: Unit, *, everywhere: bool) -> datetime:
         """Signs the caller out. When it is so everywhere."""
@@ -58,7 +68,7 @@ class Sessions:
 
     async def end_by_issuer(self, unit: Unit, logout_token: str) -> datetime:
         """Ends what the identity provider has ended. Said twice, it is done once."""
-        ended = await self._verifier.logged_out(logout_token, self._clients)
+        ended = await self._verifier.logged_out(logout_token, self._clients, everywhere=self._everywhere)
         digest = hashlib.sha256(b"logout" + bytes.fromhex(read(logout_token).digest)).digest()
         if await store.use(unit, digest, unit.now + timedelta(seconds=2 * LOGOUT_AGE)):
             before = None if ended.before is None else datetime.fromtimestamp(ended.before, UTC)

@@ -413,6 +413,8 @@ async def test_an_issuer_tells_which_session_has_ended(clock):
     checks = verifier(Issuer(), clock)
     ended = await checks.logged_out(logout(sid="s1"), ["console"])
     assert (ended.mark, ended.before) == (f"sid:{NAME}|s1", None)
+    ended = await checks.logged_out(logout(sid="s1"), ["console"], everywhere=True)
+    assert (ended.mark, ended.before) == (f"sub:{NAME}|window-clerk", seconds())
     ended = await checks.logged_out(logout(), ["console"])
     assert (ended.mark, ended.before) == (f"sub:{NAME}|window-clerk", seconds())
 
