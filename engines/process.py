@@ -22,7 +22,7 @@ import psutil
 from kit.errors import StartupError
 
 #: Seconds that a program has to end by itself before it is killed.
-PATIENCE = 15.0
+PATIENCE = 45.0
 
 #: Bytes after which what a program said is put aside at its next start.
 LARGEST_LOG = 4 * 1024 * 1024

@@ -18,6 +18,7 @@ import grpc
 
 from hetao.operations.v1 import trust_pb2 as pb
 from hetao.operations.v1 import trust_pb2_grpc
+from kit.cancelling import obey
 from kit.clock import Clock
 from kit.proto import moment
 from kit.readiness import Readiness
@@ -106,6 +107,7 @@ class Follower:
             request = pb.GetTrustRequest(after=after)
             metadata = (("authorization", f"Bearer {self._token()}"),)
             answer = await self._stub.GetTrust(request, metadata=metadata, timeout=PATIENCE)
+            obey()
             if answer.whole:
                 systems, revoked, whole = [], [], True
             systems += map(_system, answer.systems)
@@ -137,6 +139,7 @@ class Follower:
         try:
             await self.look()
         except (grpc.RpcError, OSError) as error:
+            obey()
             if time.monotonic() - self._said >= SAY_AGAIN:
                 self._said = time.monotonic()
                 said = error.code().name if isinstance(error, grpc.aio.AioRpcError) else type(error).__name__

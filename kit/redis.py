@@ -17,6 +17,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from kit.cancelling import obey
 from kit.errors import StartupError
 
 if TYPE_CHECKING:
@@ -81,10 +82,13 @@ class Redis:
 
         try:
             async with asyncio.timeout(self._timeout):
-                return await call(self.client)
+                answer = await call(self.client)
         except (RedisError, OSError, TimeoutError) as error:
+            obey()
             self._lost(error)
             raise RedisAway from error
+        obey()
+        return answer
 
     def _lost(self, error: Exception) -> None:
         if self.away:  # many asked at the same time
