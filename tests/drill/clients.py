@@ -31,6 +31,9 @@ PASSING_CODES = {
     grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 
+#: What gRPC says of a call that it sent to nobody.
+NOBODY = "connections to all backends failing"
+
 #: A client looks for a process that has come back this often.
 RECONNECT = [
     ("grpc.initial_reconnect_backoff_ms", 50),
@@ -206,7 +209,7 @@ class Client:
         try:
             answer = await self._switchboard.method(which)(request, metadata=metadata, timeout=PATIENCE)
         except grpc.aio.AioRpcError as error:
-            if error.code() == grpc.StatusCode.UNAVAILABLE and "failed to connect" in (error.details() or ""):
+            if error.code() == grpc.StatusCode.UNAVAILABLE and NOBODY in (error.details() or ""):
                 raise Unsent from None
             if error.code() in PASSING_CODES:
                 raise Unanswered(f"{error.code().name} {error.details()}") from None

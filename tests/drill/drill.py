@@ -91,12 +91,16 @@ class Drill:
             if playing.done() or told.faults:
                 return
             told.begin(victim.name, victim.what)
-            told.allow(goal + self.writes // (len(chosen) + 1) // 2)  # the other half comes when it is at work again
+            allowed = goal + self.writes // (len(chosen) + 1) // 2  # the other half comes when it is at work again
+            told.allow(allowed)
             striking = asyncio.ensure_future(victim.strike())
             self.site.travel(timedelta(hours=chance.uniform(6, 30)))  # some limits run out while it is dead
             while not striking.done():
                 self.progress(f"{victim.name}: {victim.what}", told.accepted)
                 await asyncio.wait([striking], timeout=0.5)
+                if told.accepted >= allowed:  # a few more: a moment in which to die may still have to come
+                    allowed += 2
+                    told.allow(allowed)
             await striking
 
 
