@@ -8,6 +8,7 @@ Times are seconds unless the name says days or minutes; sizes are bytes.
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 import stat
@@ -652,6 +653,8 @@ def _shown(value: Any) -> str:
             return str(value).lower()
         case SecretStr():
             return "********"
+        case BaseModel():
+            return json.dumps(value.model_dump(mode="json", exclude_unset=True), ensure_ascii=False)
         case Mapping():
             return ", ".join(f"{key}={_shown(item)}" for key, item in value.items())
         case list() | tuple():

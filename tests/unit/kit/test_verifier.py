@@ -9,12 +9,14 @@ import pytest
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
 from kit import verifier as module
+from kit.claims import ClaimMapping
 from kit.clock import VirtualClock
 from kit.errors import Unauthenticated, Unavailable
 from kit.identity import Principal
+from kit.oidc import KnownKeys
 from kit.register import Register, Revoked, System
-from kit.verifier import LOGOUT
-from tests.unit.kit.issuers import KEY, NAME, START, Issuer, ec_key, seconds, token, verifier, without_kid
+from kit.verifier import LOGOUT, Trusted, Verifier
+from tests.unit.kit.issuers import KEY, NAME, ROLES, START, Issuer, ec_key, seconds, token, verifier, without_kid
 
 
 @pytest.fixture
@@ -434,3 +436,24 @@ async def test_other_tokens_end_no_session(clock, changes, why):
     with pytest.raises(Unauthenticated) as error:
         await verifier(Issuer(), clock).logged_out(logout(**changes), ["console"])
     assert error.value.params["why"] == why
+
+
+async def test_accounts_of_several_issuers_are_told_apart_and_only_the_first_speaks_for_systems(clock):
+    court, register = ec_key(), Register()
+    systems(HOTLINE, register=register)
+    address = "https://court.example.cn"
+    second = Trusted(
+        KnownKeys(Issuer(court, name=address), 3600),
+        "hetao",
+        ClaimMapping(ROLES.names, roles={"judge": "clerk"}, account_prefix="court:"),
+        longest=3600,
+    )
+    first = Trusted(KnownKeys(Issuer(), 3600), "hetao", ClaimMapping(ROLES.names), longest=3600, clients=True)
+    checks = Verifier([first, second], ROLES, clock, register=register)
+    principal = await checks.verify(token(court, iss=address, sub="admin", roles=["judge", "admin"]))
+    assert (principal.account, principal.roles) == ("court:admin", ("clerk",))
+    assert (await checks.verify(token(sub="hotline", azp="hotline"))).account == "system-12345"
+    client = await checks.verify(token(court, iss=address, sub="hotline", azp="hotline"))
+    assert client.account == "court:hotline"
+    for crossed in (token(court), token(iss=address)):
+        assert (await refused(checks, crossed)).params["why"] == "signature"
