@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, Final
 from kit.errors import StartupError
 
 if TYPE_CHECKING:
-    from kit.config import Mapped
     from kit.identity import Roles
+    from kit.sections import Mapped
 
 #: What can be mapped, and where it stands by default.
 DEFAULTS: Final = {"account": "sub", "roles": "roles", "department": "department", "divisions": "divisions"}

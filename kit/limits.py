@@ -27,10 +27,10 @@ from kit.errors import ResourceExhausted
 from kit.redis import Redis, RedisAway
 
 if TYPE_CHECKING:
-    from kit.config import Limits as Allowed
     from kit.config import Settings
     from kit.identity import Principal
     from kit.sealing import Keys
+    from kit.sections import Limits as Allowed
 
 #: Seconds.
 WINDOW: Final = 60

@@ -21,9 +21,9 @@ import asyncpg
 import grpc
 import orjson
 
-from kit.config import Telemetry
 from kit.errors import DomainError, StartupError
 from kit.quiet import Damper
+from kit.sections import Telemetry
 from kit.telemetry import trace_id
 
 #: PostgreSQL's detail of an error quotes the row's values, which may be a person's.

@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 import orjson
 
-from kit.config import Ops as Settings
 from kit.errors import StartupError
 from kit.folders import why
 from kit.readiness import Readiness
+from kit.sections import Ops as Settings
 
 log = logging.getLogger(__name__)
 

@@ -17,8 +17,9 @@ from urllib.parse import parse_qs, urlsplit
 
 from pydantic import BaseModel
 
-from kit.config import PREFIX, Section
+from kit.config import PREFIX
 from kit.errors import StartupError
+from kit.sections import Section
 
 if TYPE_CHECKING:
     from kit.config import Settings

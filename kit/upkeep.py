@@ -10,9 +10,9 @@ import asyncpg
 
 from kit.audit import Sealer
 from kit.clock import Clock
-from kit.config import Retention
 from kit.log import Log
 from kit.module import Runtime
+from kit.sections import Retention
 from kit.unit import DATABASE_AWAY
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from typing import Any
 
 import trustme
 
-from kit.config import Tls
+from kit.sections import Tls
 
 PAST = datetime(2020, 1, 1, tzinfo=UTC), datetime(2020, 2, 1, tzinfo=UTC)
 

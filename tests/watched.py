@@ -18,10 +18,11 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from kit import logs, telemetry
 from kit.clock import VirtualClock
-from kit.config import Ops, Settings, Telemetry
+from kit.config import Settings
 from kit.database import Database
 from kit.platform import Platform
 from kit.postgres import EmbeddedPostgres
+from kit.sections import Ops, Telemetry
 from services.gateway.app import create
 from services.registry import MODULES
 from tests.conftest import drop_database

@@ -20,9 +20,9 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
-from kit.config import Kafka
 from kit.errors import StartupError
 from kit.log import LogAway, Place
+from kit.sections import Kafka
 
 T = TypeVar("T")
 

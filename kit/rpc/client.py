@@ -20,10 +20,10 @@ import grpc
 from google.protobuf import descriptor_pool
 from grpc_health.v1 import health_pb2
 
-from kit.config import Grpc
 from kit.rpc.methods import Repeat, repeat
 from kit.rpc.tls import Certificates
 from kit.rpc.wire import client_options
+from kit.sections import Grpc
 
 #: Seconds between two looks whether the certificates have changed.
 LOOK_EVERY: Final = 1.0

@@ -15,11 +15,11 @@ from grpc_health.v1 import _async as health_aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from kit.config import Grpc
 from kit.rpc.pipeline import Dispatcher
 from kit.rpc.status import Failed
 from kit.rpc.tls import Certificates
 from kit.rpc.wire import server_options
+from kit.sections import Grpc
 
 log = logging.getLogger(__name__)
 

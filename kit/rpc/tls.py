@@ -17,9 +17,9 @@ import grpc
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
-from kit.config import Tls
 from kit.errors import StartupError
 from kit.folders import why
+from kit.sections import Tls
 
 log = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from kit.config import Grpc
 from kit.rpc.pipeline import LARGEST_REQUEST
+from kit.sections import Grpc
 
 Options = list[tuple[str, Any]]
 

@@ -18,7 +18,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from kit import errors
 from kit.clock import VirtualClock
-from kit.config import Grpc, Settings
+from kit.config import Settings
 from kit.database import Database
 from kit.errors import DomainError, InvalidArgument, Violation
 from kit.identity import Principal
@@ -29,6 +29,7 @@ from kit.rpc.pipeline import LARGEST_REQUEST
 from kit.rpc.server import Server
 from kit.rpc.status import DETAILS, Failed
 from kit.rpc.tls import Certificates
+from kit.sections import Grpc
 from kit.unit import Unit
 from tests import shelf
 from tests.certificates import Authority

@@ -13,9 +13,9 @@ import asyncpg
 import grpc
 import pytest
 
-from kit.config import Grpc
 from kit.postgres import EmbeddedPostgres
 from kit.rpc.client import ServiceChannel
+from kit.sections import Grpc
 from tests import shelf
 from tests.conftest import drop_database
 from tests.fault.books import METADATA, ShelfProcess

@@ -10,10 +10,10 @@ from ssl import PEM_cert_to_DER_cert
 from typing import Any
 
 from hetao.grid.v1 import divisions_pb2, divisions_pb2_grpc, systems_pb2, systems_pb2_grpc
-from kit.config import Grpc
 from kit.rpc.client import ServiceChannel
 from kit.rpc.server import Server
 from kit.rpc.tls import Certificates
+from kit.sections import Grpc
 from tests.certificates import Authority
 from tests.world import World, refused
 

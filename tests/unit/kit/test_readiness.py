@@ -10,14 +10,14 @@ import httpx
 import pytest
 
 from kit import readiness
-from kit.config import Grpc
-from kit.config import Ops as Settings
 from kit.errors import StartupError
 from kit.log import Log as RealLog
 from kit.log import LogAway
 from kit.ops import Answer, Ops
 from kit.readiness import Readiness
 from kit.rpc.client import ServiceChannel
+from kit.sections import Grpc
+from kit.sections import Ops as Settings
 from kit.watches import of_neighbours, topics_of, until_log
 from tests import shelf
 from tests.waiting import until

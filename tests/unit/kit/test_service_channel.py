@@ -15,13 +15,14 @@ import pytest
 from google.rpc.status_pb2 import Status
 
 from hetao.options.v1 import options_pb2
-from kit.config import Grpc, load
+from kit.config import load
 from kit.errors import StartupError
 from kit.rpc import wire
 from kit.rpc.client import ServiceChannel, may_repeat, target_of
 from kit.rpc.methods import Repeat, repeat
 from kit.rpc.server import Server
 from kit.rpc.status import Failed
+from kit.sections import Grpc
 from kit.unit import Unit
 from services.gateway import contracts
 from tests import shelf

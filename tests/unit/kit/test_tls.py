@@ -10,11 +10,11 @@ from typing import Any
 import grpc
 import pytest
 
-from kit.config import Grpc, Tls
 from kit.errors import StartupError
 from kit.rpc.client import LOOK_EVERY, ServiceChannel
 from kit.rpc.server import Server
 from kit.rpc.tls import Certificates, read
+from kit.sections import Grpc, Tls
 from tests.certificates import Authority
 from tests.waiting import until
 
