@@ -8,6 +8,10 @@ from datetime import date
 from typing import Any
 from uuid import uuid4
 
+import pytest
+from grpc import StatusCode
+from grpc.aio import AioRpcError, Metadata
+
 from hetao.cases.v1 import types_pb2
 from hetao.operations.v1 import operations_pb2
 from kit.rebuild import rebuild
@@ -151,9 +155,56 @@ async def test_a_rebuild_gives_the_same_figures(centre: CentreAtWork) -> None:
         await platform.settle()
         return rebuilding.done()
 
-    await until(rebuilt, "the read model is rebuilt", 30)
+    await until(rebuilt, "the read model is rebuilt", 60)
     said = await rebuilding
     after = await centre.figures()
     before.ClearField("as_of")
     after.ClearField("as_of")
     assert (said, after) == (2, before)
+
+
+class Busy:
+    """A channel to a service that cannot answer a step's first call; `done`: it does what it was asked nevertheless."""
+
+    def __init__(self, channel: Any, done: str):
+        self.channel, self.done, self.asked = channel, done, set[str]()
+
+    def unary_unary(self, path: str, *serialisers: Any, **more: Any) -> Any:
+        rpc = self.channel.unary_unary(path, *serialisers, **more)
+
+        async def answer(request: Any, **how: Any) -> Any:
+            if path in self.asked:
+                return await rpc(request, **how)
+            answered = await rpc(request, **how) if path.endswith(self.done) else None
+            if not getattr(answered, "missing", 0):
+                self.asked.add(path)
+            raise AioRpcError(StatusCode.UNAVAILABLE, Metadata(), Metadata(), "busy", "")
+
+        return answer
+
+
+@pytest.mark.parametrize("done", ["BeginRebuild", "Republish", "FinishRebuild"])
+async def test_a_rebuild_asks_again_what_could_not_be_answered(
+    centre: CentreAtWork, done: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kit.rebuild.PAUSE", 0.01)
+    monkeypatch.setattr("kit.rebuild.PATIENCE", 1000)  # it is busy until the events are heard
+    await centre.concluded()
+    before = await centre.figures()
+    platform = centre.world.platform
+    channels = {"cases": Busy(platform.channel("cases"), done), "grid": Nobody()}
+    rebuilding = asyncio.create_task(
+        rebuild("cases", channels.__getitem__, centre.world.token("admin-2"), lambda *_: None)
+    )
+
+    async def rebuilt() -> bool:
+        await platform.settle()
+        return rebuilding.done()
+
+    await until(rebuilt, "the read model is rebuilt", 60)
+    await rebuilding
+    after = await centre.figures()
+    before.ClearField("as_of")
+    after.ClearField("as_of")
+    assert after == before
+    assert await centre.world.rows("cases", "select from rebuild") == []
