@@ -28,8 +28,8 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-#: What a client raises when the broker is away, slow, or does not want us.
-FAULTS = (KafkaError, TimeoutError, OSError, AssertionError)
+#: What a client raises when the broker is away, slow, or does not want us. RuntimeError is uvloop's, of a connection that went while it was written to.
+FAULTS = (KafkaError, TimeoutError, OSError, AssertionError, RuntimeError)
 
 #: Seconds for an orderly end; between two tries of the same question.
 _END, _AGAIN = 3.0, 0.1
