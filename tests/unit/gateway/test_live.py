@@ -377,7 +377,7 @@ async def test_who_was_ahead_of_this_process_hears_nothing_again() -> None:
         await told(log, hub, *cases(5))
         await told(log, ahead)
         late = hub._reached
-        hub._reached = {topic: (0,) * 4 for topic in TOPICS}  # as if it had read nothing of it yet
+        hub._reached = dict.fromkeys(TOPICS, (0,) * 4)  # as if it had read nothing of it yet
         await client.connect(ahead)
         client.leave()
         assert len(client.heard) == 5
