@@ -110,9 +110,10 @@ class Consumer:
 
     async def close(self) -> None:
         """Gives the partitions to others at once; without it they wait for the end of a lease."""
-        if self._subscription:
+        subscription, self._subscription = self._subscription, None  # run again, it begins where its group stands
+        if subscription:
             try:
-                await self._subscription.close()
+                await subscription.close()
             except (*DATABASE_AWAY, LogAway, asyncpg.PostgresError):
                 log.warning("the consumer of %s could not give its partitions up", self._runtime.name)
 
