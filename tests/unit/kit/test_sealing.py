@@ -124,7 +124,9 @@ def test_after_a_rotation_old_values_open_and_both_indexes_are_searched(tmp_path
     assert index in new.indexes("phone", "138 1234 5678")
     assert new.indexes("phone", "13812345678") == [new.index("phone", "13812345678"), index]
     assert new.fingerprint == old.fingerprint
-    assert old.open("f", OWNER, new.seal("f", OWNER, "x")) == "x", "a process that was not restarted looks into the file"
+    assert old.open("f", OWNER, new.seal("f", OWNER, "x")) == "x", (
+        "a process that was not restarted looks into the file"
+    )
     unknown = Keys.passing().seal("f", OWNER, "x")[:1] + b"\x00\x63" + bytes(40)
     with pytest.raises(SealError):
         old.open("f", OWNER, unknown)

@@ -213,7 +213,9 @@ async def test_a_person_who_found_out_settles_it(notify_world: NotifyWorld, prov
     await notify_world.ask(DISPATCHER)
     settle = notify_world.deliveries().SettleDelivery
     delivery = await notify_world.delivery()
-    early = await refused(settle(pb.SettleDeliveryRequest(delivery_id=delivery.delivery_id, arrived=True, note="对方已确认")))
+    early = await refused(
+        settle(pb.SettleDeliveryRequest(delivery_id=delivery.delivery_id, arrived=True, note="对方已确认"))
+    )
     assert early.reason == "MOVE_NOT_ALLOWED"
     await crash(notify_world, provider)
     await notify_world.travel(timedelta(minutes=2))

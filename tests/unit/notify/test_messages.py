@@ -174,12 +174,14 @@ async def test_read_and_acted_upon_are_different_things(notify_world: NotifyWorl
     inbox = notify_world.inbox("dispatcher")
     (message,) = await notify_world.messages("dispatcher")
     assert (await inbox.GetUnreadCount(pb.GetUnreadCountRequest())).count == 1
-    assert not (await inbox.GetMessage(pb.GetMessageRequest(message_id=message.message_id))).message.HasField("read_at"), (
-        "looking is not reading"
-    )
+    assert not (await inbox.GetMessage(pb.GetMessageRequest(message_id=message.message_id))).message.HasField(
+        "read_at"
+    ), "looking is not reading"
 
     await notify_world.travel(timedelta(minutes=1))
-    read = (await inbox.MarkMessageRead(pb.MarkMessageReadRequest(message_id=message.message_id, etag=message.etag))).message
+    read = (
+        await inbox.MarkMessageRead(pb.MarkMessageReadRequest(message_id=message.message_id, etag=message.etag))
+    ).message
     assert read.HasField("read_at")
     assert not read.HasField("acted_at")
     await notify_world.travel(timedelta(minutes=1))
@@ -187,7 +189,9 @@ async def test_read_and_acted_upon_are_different_things(notify_world: NotifyWorl
     assert again == read, "the first time stands"
     assert (await inbox.GetUnreadCount(pb.GetUnreadCountRequest())).count == 0
 
-    acted = (await inbox.ActOnMessage(pb.ActOnMessageRequest(message_id=message.message_id, action="signed-in"))).message
+    acted = (
+        await inbox.ActOnMessage(pb.ActOnMessageRequest(message_id=message.message_id, action="signed-in"))
+    ).message
     assert (acted.action, acted.read_at) == ("signed-in", read.read_at)
     assert acted.acted_at.ToDatetime() > acted.read_at.ToDatetime()
     assert (
