@@ -111,18 +111,23 @@ async def _present(log: KafkaLog, names: Sequence[str]) -> dict[str, Present]:
         there = [name for name in names if name in found]
         if not there:
             return {}
-        answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in there])
-        own: dict[str, dict[str, str]] = {}
-        for answer in answers:
-            for code, _, _, name, entries in answer.resources:
-                if code:
-                    raise for_code(code)(name)
-                own[name] = {entry[0]: entry[1] for entry in entries if entry[3] == _OF_THE_TOPIC}
+        own = await _own(admin, there)
         return {
             name: Present(len(found[name]), min(len(p["replicas"]) for p in found[name]), own[name]) for name in there
         }
 
     return await log.desk.ask(work)
+
+
+async def _own(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """What somebody has set on these topics."""
+    own: dict[str, dict[str, str]] = {}
+    for answer in await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names]):
+        for code, _, _, name, entries in answer.resources:
+            if code:
+                raise for_code(code)(name)
+            own[name] = {entry[0]: entry[1] for entry in entries if entry[3] == _OF_THE_TOPIC}
+    return own
 
 
 def _needed(name: str, is_: Present | None, to_be: Declared) -> list[Change]:
@@ -167,12 +172,17 @@ async def _make(admin: AIOKafkaAdminClient, change: Change, to_be: Declared, pre
             configs = {**present[change.topic].own, **to_be.configs}
             for answer in await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, change.topic, configs)]):
                 _check([(name, code, message) for code, message, _, name in answer.resources])
+            for _ in range(30):  # the broker that we ask hears of it a moment later
+                if configs.items() <= (await _own(admin, [change.topic]))[change.topic].items():
+                    break
+                await asyncio.sleep(0.1)
         elif change.kind == "partitions":
             try:
                 await admin.create_partitions({change.topic: NewPartitions(to_be.partitions)})
             except InvalidPartitionsError:
                 if not await _has(admin, change.topic, to_be.partitions):
                     raise
+            await _has(admin, change.topic, to_be.partitions)
     except KafkaError as error:
         if error.retriable:
             raise

@@ -251,6 +251,11 @@ async def test_topics_are_made_as_declared(kafka_logs: KafkaLogs) -> None:
         ConfigResourceType.TOPIC, names[0], {**{k: is_[k] for k in ("retention.ms",)}, "flush.ms": "5000"}
     )
     await kafka_logs.kit.desk.ask(lambda admin: admin.alter_configs([own]))
+
+    async def told() -> bool:
+        return (await configs(names[0]))["flush.ms"] == "5000"
+
+    await until(told, "the broker has heard of it")
     shorter = changed(settings, retention={"topic_days": 10, "inbox_days": 11})
     assert await kinds(shorter, dry_run=True) == ["settings", "settings"]
     assert (await configs(names[0]))["retention.ms"] == str(30 * day)
