@@ -271,6 +271,7 @@ class KafkaSubscription:
         self._assignor = _own_assignor()
         self._joined: set[str] = set()
         self._look_at = 0.0
+        self._unheard = 0
         self._fetching: asyncio.Task[dict[TopicPartition, list[ConsumerRecord]]] | None = None
         self._open: dict[TopicPartition, list[tuple[int, Batch]]] = {}
         self._settled = asyncio.Event()
@@ -300,7 +301,12 @@ class KafkaSubscription:
         except (CommitFailedError, IllegalStateError) as error:
             log.info("positions of %s were not committed: %s", self._group, type(error).__name__)
         except FAULTS as error:
+            self._unheard += 1
+            if self._unheard > 1:  # a client that does not find its way back: another one joins in its place
+                self._unheard = 0
+                await self.drop()
             raise away(error) from error
+        self._unheard = 0
         for tp, end in ours.items():
             self._open[tp] = [(start, batch) for start, batch in self._open.get(tp, ()) if batch.end > end]
         self._tidy()

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
@@ -28,11 +29,29 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-#: What a client raises when the broker is away, slow, or does not want us. RuntimeError is uvloop's, of a connection that went while it was written to.
-FAULTS = (KafkaError, TimeoutError, OSError, AssertionError, RuntimeError)
+#: What a client raises when the broker is away, slow, or does not want us.
+FAULTS = (KafkaError, TimeoutError, OSError, AssertionError)
 
 #: Seconds for an orderly end; between two tries of the same question.
 _END, _AGAIN = 3.0, 0.1
+
+
+def _mend() -> None:
+    """Where a connection has just gone, uvloop raises a RuntimeError at the next write; aiokafka expects an OSError there. Unmended it ends tasks of the
+    client that nobody looks after, such as the one that looks for the brokers, and whoever waits for them waits for ever."""
+    send = AIOKafkaConnection.send
+
+    def sent(self: Any, request: Any, expect_response: bool = True) -> Any:
+        try:
+            return send(self, request, expect_response)
+        except RuntimeError as error:
+            self.close(reason=CloseReason.CONNECTION_BROKEN)
+            raise KafkaConnectionError(f"Connection at {self.host}:{self.port} broken: {error}") from error
+
+    AIOKafkaConnection.send = sent
+
+
+_mend()
 
 
 def options_of(settings: Kafka) -> dict[str, Any]:

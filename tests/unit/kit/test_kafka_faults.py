@@ -1,26 +1,52 @@
-"""What aiokafka lets through when the broker dies at the wrong moment: the log is away then, and nothing of ours ends."""
+"""What aiokafka lets through when the broker dies at the wrong moment: the log is away then, and nothing of ours ends or waits for ever."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.conn import AIOKafkaConnection
+from aiokafka.errors import KafkaConnectionError
+from aiokafka.protocol.metadata import MetadataRequest
 
 from kit.log import Batch, LogAway
 from kit.log.kafka import KafkaLog
 
 
-async def test_a_connection_that_goes_while_it_is_written_to_is_a_broker_that_is_away() -> None:
-    class Broken:
-        async def commit(self, places: Any) -> None:
-            raise RuntimeError(
-                "unable to perform operation on <TCPTransport closed=True>; the handler is closed"
-            )  # uvloop
+async def test_a_connection_that_goes_while_it_is_written_to_is_broken() -> None:
+    class Gone:
+        """As uvloop has it."""
 
-    subscription = KafkaLog({"bootstrap_servers": ["127.0.0.1:1"]}).subscribe("shelf", ["hetao.shelf.v1"])
-    batch = Batch("hetao.shelf.v1", 0, [], 1)
-    subscription._consumer, subscription._open = Broken(), {TopicPartition("hetao.shelf.v1", 0): [(0, batch)]}
-    with pytest.raises(LogAway):
-        await subscription.commit(batch)
-    assert subscription._open  # it is committed when the broker is back, or read again
+        def write(self, data: bytes) -> None:
+            raise RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
+
+        def close(self) -> None:
+            pass
+
+    connection: Any = AIOKafkaConnection("127.0.0.1", 1)
+    connection._writer, connection._versions = Gone(), {MetadataRequest.API_KEY: (0, 1)}
+    with pytest.raises(KafkaConnectionError):
+        connection.send(MetadataRequest([]))
+    assert not connection.connected()
+
+
+async def test_a_member_that_is_not_answered_twice_joins_anew() -> None:
+    class Silent:
+        async def commit(self, places: Any) -> None:
+            await asyncio.Event().wait()
+
+    log = KafkaLog({"bootstrap_servers": ["127.0.0.1:1"]}, timeout=0.01)
+    subscription = log.subscribe("shelf", ["hetao.shelf.v1"])
+    batch, dropped = Batch("hetao.shelf.v1", 0, [], 1), []
+
+    async def drop() -> None:
+        dropped.append(True)
+
+    subscription._consumer, subscription.drop = Silent(), drop  # type: ignore[assignment,method-assign]
+    subscription._open = {TopicPartition("hetao.shelf.v1", 0): [(0, batch)]}
+    for times in (0, 1):
+        with pytest.raises(LogAway):
+            await subscription.commit(batch)
+        assert len(dropped) == times
