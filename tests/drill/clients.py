@@ -142,13 +142,15 @@ class Client:
         answer, _, _ = await self._insist(account, call(name), body, "")
         return answer
 
-    async def until(self, ask: Callable[[], Awaitable[Any]], seconds: float = INSISTENCE) -> Any:
+    async def until(self, ask: Callable[[], Awaitable[Any]], what: str, seconds: float = INSISTENCE) -> Any:
         """What `ask` answers as soon as it is neither None nor empty: what another service does when it has heard of it."""
-        async with asyncio.timeout(seconds):
-            while not (found := await ask()):
-                if self.journal.accepted >= self.goal:
-                    raise Enough
-                await asyncio.sleep(self.chance.uniform(0.2, 0.4))
+        end = self.journal.now() + seconds
+        while not (found := await ask()):
+            if self.journal.accepted >= self.goal:
+                raise Enough
+            if self.journal.now() > end:
+                raise self._refused(f"what {what} causes has not come in {seconds:.0f} s")
+            await asyncio.sleep(self.chance.uniform(0.2, 0.4))
         return found
 
     async def close(self) -> None:

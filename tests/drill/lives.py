@@ -74,7 +74,7 @@ async def reports(client: Client) -> None:
         report = _bare(await client.read(worker, "GetReport", {"reportId": report_id}), "report")
         return str(report["handover"].get("caseId", ""))
 
-    case_id = await client.until(its_case)
+    case_id = await client.until(its_case, f"the hand-over of report {report_id}")
     if client.chance.random() < 0.1:
         return  # the centre does not decide
     await client.write(dispatcher, "AcceptCase", {"caseId": case_id}, case_id)
