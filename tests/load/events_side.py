@@ -101,7 +101,8 @@ async def raw(order: Order) -> dict[str, Any]:
 async def writer(platform: Platform, order: Order) -> dict[str, Any]:
     service = platform.services["shelf"]
     service.runtime.verifier = Everybody()  # type: ignore[assignment]
-    relay = asyncio.create_task(Relay(service.runtime, platform.log).run())
+    relays = Relay(service.runtime, platform.log)
+    relay = asyncio.create_task(relays.run())
     ready()
     began, accepted = time.time(), dict[str, float]()
     stub, chance, writes = shelf.rpc.ShelfServiceStub(platform.channel("shelf")), random.Random(7), set[Any]()
@@ -125,6 +126,7 @@ async def writer(platform: Platform, order: Order) -> dict[str, Any]:
     relay.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await relay
+    await relays.release()  # or the next one would wait for the end of its lease
     return {"began": began, "accepted": accepted}
 
 
