@@ -12,6 +12,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from uuid import UUID
 
 import asyncpg
@@ -66,8 +67,8 @@ class Consumer:
         self.by_name = {handler.name: handler for handler in handlers}
         self._attempts = runtime.settings.log.attempts
         self._subscription: Subscription | None = None
-        #: Stretches of the log to pass over, by partition. A restore makes them, and nobody runs meanwhile: they are read once.
-        self._fences: dict[Place, list[tuple[int, int]]] | None = None
+        #: Stretches of the log to pass over, by partition, each with the time of its newest event. They belong to the epoch and are read once.
+        self._fences: dict[Place, list[tuple[int, int, datetime]]] | None = None
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -99,14 +100,18 @@ class Consumer:
     async def _unfenced(self, batch: Batch) -> Sequence[Record]:
         """Without the events of writes that a restore has undone."""
         if self._fences is None:
-            rows = await self._runtime.background_pool.fetch("select topic, partition, first, past from fence")
+            rows = await self._runtime.background_pool.fetch("select topic, partition, first, past, newest from fence")
             self._fences = {}
-            for row in rows:
-                self._fences.setdefault((row["topic"], row["partition"]), []).append((row["first"], row["past"]))
+            for topic, partition, *fence in rows:
+                self._fences.setdefault((topic, partition), []).append((fence[0], fence[1], fence[2]))
         fences = self._fences.get((batch.topic, batch.partition))
         if fences is None:
             return batch.records
-        return [one for one in batch.records if not any(first <= one.offset < past for first, past in fences)]
+        return [
+            one
+            for one in batch.records
+            if not any(first <= one.offset < past and one.envelope.time <= newest for first, past, newest in fences)
+        ]
 
     async def close(self) -> None:
         """Gives the partitions to others at once; without it they wait for the end of a lease."""

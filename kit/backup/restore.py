@@ -35,7 +35,7 @@ from kit.config import Settings
 from kit.database import LOG_SCHEMA, Database
 from kit.errors import StartupError
 from kit.events import topic_of
-from kit.log import Log, LogAway, Place, Record
+from kit.log import Batch, Log, LogAway, Place, Record
 from kit.log.sql import SqlLog
 from kit.migrate import migrate, plan, schemas
 from kit.module import Module
@@ -118,10 +118,9 @@ async def restore(
             if name != LOG_SCHEMA:
                 kept |= await event_ids_in(programs, backup.folder / backup.manifest.services[name].dump, name)
         behind = _kafka_behind(log, backup, ends) if log else _tables_behind(database, backup, present)
-        found = [(topic, record) async for topic, record in behind if record.envelope.id not in kept]
+        gone, newest = await _gone_in(behind, kept)
         if log:
-            found = await _without_repeats(log, backup, found)
-        gone = [_gone(topic, record) for topic, record in found]
+            gone = await _without_repeats(log, backup, gone)
         epoch = max([part.epoch for part in backup.manifest.services.values()] + [*present.values()]) + 1
         # And above any that another restore of the same backup may have given: it took longer than a second.
         epoch = max(epoch, int(time.time()) - BEGINNING)
@@ -139,7 +138,7 @@ async def restore(
         await migrate(database, modules)
         lost = _lost_topics(backup, ends) if log else set()
         for name in names:
-            await _settle(database, name, epoch, _fences(backup, ends, lost))
+            await _settle(database, name, epoch, _fences(backup, ends, lost, newest), lost)
         if log:
             progress("日志位置", "positions of the log")
             await _put_log(log, backup, ends, lost)
@@ -247,33 +246,40 @@ def _topics(names: Sequence[str]) -> list[str]:
     return [topic_of(name) for name in names if name != LOG_SCHEMA]
 
 
-async def _kafka_behind(log: Log, backup: Backup, ends: Mapping[Place, int]) -> AsyncIterator[tuple[str, Record]]:
+async def _gone_in(behind: AsyncIterator[Batch], kept: set[UUID]) -> tuple[list[Gone], dict[Place, datetime]]:
+    """What is named, and of each partition the time of its newest record."""
+    gone, newest = list[Gone](), dict[Place, datetime]()
+    async for batch in behind:
+        place = batch.topic, batch.partition
+        for record in batch.records:
+            newest[place] = max(newest.get(place, record.envelope.time), record.envelope.time)
+            if record.envelope.id not in kept:
+                gone.append(_gone(batch.topic, record))
+    return gone, newest
+
+
+async def _kafka_behind(log: Log, backup: Backup, ends: Mapping[Place, int]) -> AsyncIterator[Batch]:
     cut = {place_of(text): offset for text, offset in backup.manifest.log.ends.items()}
     stretches = {place: (cut.get(place, 0), end) for place, end in ends.items() if end > cut.get(place, 0)}
     async for batch in log.scan(stretches):
-        for record in batch.records:
-            yield batch.topic, record
+        yield batch
 
 
-async def _without_repeats(
-    log: KafkaLog, backup: Backup, found: Sequence[tuple[str, Record]]
-) -> list[tuple[str, Record]]:
+async def _without_repeats(log: KafkaLog, backup: Backup, found: Sequence[Gone]) -> list[Gone]:
     """The log is at least once: what stands before the cut as well is no newer than the backup. Looked for from when the oldest was said."""
-    if not found:
+    unique = {one.event_id: one for one in reversed(found)}
+    if not unique:
         return []
-    oldest = min(record.envelope.time for _, record in found) - SKEW
+    oldest = min(one.time for one in found) - SKEW
     cut = {place_of(text): offset for text, offset in backup.manifest.log.ends.items()}
-    first = await log.since(list({topic for topic, _ in found}), oldest)
-    before: set[UUID] = set()
+    first = await log.since(list({one.topic for one in found}), oldest)
     async for batch in log.scan({place: (at, cut[place]) for place, at in first.items() if at < cut.get(place, 0)}):
-        before.update(record.envelope.id for record in batch.records)
-    unique = {record.envelope.id: (topic, record) for topic, record in reversed(found)}
-    return [one for one in reversed(unique.values()) if one[1].envelope.id not in before]
+        for record in batch.records:
+            unique.pop(str(record.envelope.id), None)
+    return list(reversed(unique.values()))
 
 
-async def _tables_behind(
-    database: Database, backup: Backup, present: Mapping[str, int]
-) -> AsyncIterator[tuple[str, Record]]:
+async def _tables_behind(database: Database, backup: Backup, present: Mapping[str, int]) -> AsyncIterator[Batch]:
     """From the data that are to be replaced, if they are the same installation's."""
     if LOG_SCHEMA not in present or not await _same_installation(database, backup, present):
         return
@@ -284,8 +290,7 @@ async def _tables_behind(
         rows = await pool.fetch("select topic, number, next_offset from partition order by topic, number")
         stretches = {(topic, number): (cut.get((topic, number), 0), end) for topic, number, end in rows}
         async for batch in log.scan({place: one for place, one in stretches.items() if one[0] < one[1]}):
-            for record in batch.records:
-                yield batch.topic, record
+            yield batch
     finally:
         await pool.close()
 
@@ -345,7 +350,11 @@ def _aside(file: Path) -> Path:
     return other
 
 
-async def _settle(database: Database, name: str, epoch: int, fences: Mapping[Place, tuple[int, int]]) -> None:
+#: (first, past, newest): see the table `fence`.
+Fence = tuple[int, int, datetime]
+
+
+async def _settle(database: Database, name: str, epoch: int, fences: Mapping[Place, Fence], lost: set[str]) -> None:
     connection = await database.connect(name, application_name="restore")
     try:
         async with connection.transaction():
@@ -354,10 +363,12 @@ async def _settle(database: Database, name: str, epoch: int, fences: Mapping[Pla
                 return
             await connection.execute("update installation set epoch = $1", epoch)
             await connection.execute("delete from lease; delete from rebuild")
+            await connection.execute("delete from fence where topic = any($1)", list(lost))
             await connection.executemany(
-                "insert into fence (topic, partition, first, past) values ($1, $2, $3, $4) "
-                "on conflict (topic, partition, first) do update set past = greatest(fence.past, excluded.past)",
-                [(*place, *stretch) for place, stretch in fences.items()],
+                "insert into fence (topic, partition, first, past, newest) values ($1, $2, $3, $4, $5) "
+                "on conflict (topic, partition, first) do update set past = greatest(fence.past, excluded.past), "
+                "newest = greatest(fence.newest, excluded.newest)",
+                [(*place, *fence) for place, fence in fences.items()],
             )
     finally:
         await connection.close()
@@ -369,12 +380,15 @@ def _lost_topics(backup: Backup, ends: Mapping[Place, int]) -> set[str]:
     return {place[0] for place, offset in cut.items() if ends.get(place, 0) < offset}
 
 
-def _fences(backup: Backup, ends: Mapping[Place, int], lost: set[str]) -> dict[Place, tuple[int, int]]:
+def _fences(
+    backup: Backup, ends: Mapping[Place, int], lost: set[str], newest: Mapping[Place, datetime]
+) -> dict[Place, Fence]:
+    """Where nothing of ours stands behind the cut, there is nothing to fence off."""
     cut = {place_of(text): offset for text, offset in backup.manifest.log.ends.items()} if ends else {}
     return {
-        place: (offset, ends[place])
+        place: (offset, ends[place], newest[place])
         for place, offset in cut.items()
-        if place[0] not in lost and ends.get(place, 0) > offset
+        if place[0] not in lost and ends.get(place, 0) > offset and place in newest
     }
 
 

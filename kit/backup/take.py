@@ -196,15 +196,23 @@ async def _part(name: str, reader: asyncpg.Connection) -> Part:
     return Part(f"database/{name}.dump", row["epoch"], row["keyring"], migrations)
 
 
+#: Undone at the end, whatever was there before.
+HOLD = """
+insert into lease (name, owner, epoch, until) values ('relay', '00000000-0000-0000-0000-000000000000', 0, '-infinity')
+on conflict (name) do update set until = lease.until
+"""
+
+
 @contextlib.asynccontextmanager
 async def _held(database: Database, services: Sequence[str]) -> AsyncIterator[None]:
-    """Meanwhile no relay of these services takes anything out of its outbox: a marking waits for the lease's row."""
+    """Meanwhile no relay of these services takes anything out of its outbox: a marking waits for the lease's row. Where there is none, nobody leads, and
+    nobody can until ours is gone again."""
     async with contextlib.AsyncExitStack() as stack:
         for service in services:
             connection = await database.connect(service, application_name=f"backup {service}", lock_timeout="15s")
             stack.push_async_callback(connection.close)
             await connection.execute("begin")
-            await connection.execute("select from lease where name = 'relay' for update")
+            await connection.execute(HOLD)
         yield
 
 
