@@ -85,7 +85,9 @@ class Certificates:
             return _configuration(now)
 
         required = self._tls.client == "required"
-        return grpc.dynamic_ssl_server_credentials(_configuration(shown), changed, required)  # type: ignore[arg-type]
+        made = grpc.dynamic_ssl_server_credentials(_configuration(shown), changed, required)  # type: ignore[arg-type]
+        _shown.append(made)
+        return made
 
     def client(self) -> grpc.ChannelCredentials:
         """What a client connects with; its own certificate is shown where there is one."""
@@ -101,6 +103,10 @@ class Certificates:
             except OSError as error:
                 found.append(error.errno)
         return found
+
+
+#: gRPC asks `changed` from threads of its own, also while a server comes to its end: what it asks must outlive the server. One for each that listens.
+_shown: list[grpc.ServerCredentials] = []
 
 
 def _configuration(pems: Pems) -> grpc.ServerCertificateConfiguration:
