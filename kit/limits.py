@@ -225,21 +225,25 @@ class Marks:
 
     def __init__(self, keys: Keys, clock: Callable[[], float] = time.time):
         self._keys, self._clock = keys, clock
-        self._made: dict[tuple[str, int], str] = {}
+        self._made: dict[tuple[str, int], list[str]] = {}
 
     def of(self, token: str) -> str:
-        return self._mark(token, int(self._clock() // self.SECONDS))
+        return self._marks(token, int(self._clock() // self.SECONDS))[0]
 
     def holds(self, mark: str, token: str) -> bool:
         now = int(self._clock() // self.SECONDS)
         return any(
-            hmac.compare_digest(mark.encode(), self._mark(token, one).encode()) for one in (now, now - 1, now + 1)
+            hmac.compare_digest(mark.encode(), ours.encode())
+            for period in (now, now - 1, now + 1)
+            for ours in self._marks(token, period)
         )
 
-    def _mark(self, token: str, period: int) -> str:
+    def _marks(self, token: str, period: int) -> list[str]:
+        """Under every key of the keyring, the current one first."""
         made = self._made.get((token, period))
         if made is None:
             if len(self._made) >= self.REMEMBERED:
                 self._made.clear()
-            made = self._made[token, period] = self._keys.mark("counted", f"{period}:{token}".encode()).hex()
+            found = self._keys.marks("counted", f"{period}:{token}".encode())
+            made = self._made[token, period] = [one.hex() for one in found]
         return made

@@ -248,6 +248,10 @@ class Keys:
         """Keyed digest (32 bytes) by which processes of one installation know one another's word."""
         return self._current.mac("mark", purpose, data)
 
+    def marks(self, purpose: str, data: bytes) -> list[bytes]:
+        """What such a word may be: the digest under every key, the current one first. After a rotation processes differ in which one is current."""
+        return [key.mac("mark", purpose, data) for key in self._newest]
+
     def seeds(self, purpose: str) -> list[tuple[int, bytes]]:
         """Secrets (32 bytes) of which signing keys for a purpose are made, with their numbers: those of the newest three keys. The first is the one to
         sign with: that of the key before the current one, which processes have that do not know the current one yet."""

@@ -172,6 +172,15 @@ def test_a_mark_is_for_one_token_and_some_minutes(tmp_path: Path) -> None:
     assert not ours.holds(mark, "token")
 
 
+def test_a_mark_of_a_process_that_has_not_heard_of_a_new_key_holds(tmp_path: Path) -> None:
+    path = tmp_path / "keys" / "k.json"
+    before = Marks(Keys.open_or_create(path, Clock().now(), data_exists=False))
+    after = Marks(Keys.rotate(path, Clock().now()))
+    assert before.of("token") != after.of("token")
+    assert after.holds(before.of("token"), "token")
+    assert not after.holds(before.of("token"), "another token")
+
+
 async def test_redis_away_everybody_may_pass_and_is_counted_again_when_it_is_back(server: Server) -> None:
     settings = Settings(limits={"writes": 3}, redis_url=server.url, redis={"timeout": 5})
     redis = Redis.open(settings)
