@@ -66,9 +66,9 @@ class Settings(BaseSettings):
     profile: Literal["embedded", "production"] = doc(
         "运行方式：embedded 或 production", "embedded, or production with its stricter checks", "embedded"
     )
-    allow_plaintext: list[Literal["grpc", "http", "issuer", "kafka", "postgres", "redis", "otlp"]] = doc(
-        "生产模式下由可信网格加密、可以明文的链路，JSON 数组：grpc、http、issuer、kafka、postgres、redis、otlp",
-        "links that a trusted mesh encrypts and that may be plain text in production, a JSON array: grpc, http, issuer, kafka, postgres, redis, otlp",
+    allow_plaintext: list[Literal["grpc", "http", "issuer", "kafka", "postgres", "redis", "otlp", "media"]] = doc(
+        "生产模式下由可信网格加密、可以明文的链路，JSON 数组：grpc、http、issuer、kafka、postgres、redis、otlp、media",
+        "links that a trusted mesh encrypts and that may be plain text in production, a JSON array: grpc, http, issuer, kafka, postgres, redis, otlp, media",
         list,
     )
     root_division: str = doc("根行政区划代码", "code of the root division", "1508", pattern=r"^\d{4}(\d{2}){0,4}$")

@@ -116,17 +116,22 @@ class KnownKeys:
         """The keys; asked for anew if this key id is not among them. Unavailable(ISSUER_AWAY) if none are known at all."""
         if not self._has(kid):
             await self._look(kid)
-        elif time.monotonic() - max(self._heard, self._asked) >= self._age and self._looking is None:
-            self._looking = asyncio.create_task(self._look_again())
+        else:
+            self.refresh()
         if self._keys is None:
             raise Unavailable("ISSUER_AWAY")
         return self._keys
+
+    def refresh(self) -> None:
+        """Has the keys looked at again where they are of age; nobody waits for it."""
+        if time.monotonic() - max(self._heard, self._asked) >= self._age and self._looking is None:
+            self._looking = asyncio.create_task(self._look_again())
 
     def _has(self, kid: str | None) -> bool:
         return self._keys is not None and (kid is None or any(key.kid == kid for key in self._keys))
 
     async def _look_again(self) -> None:
-        """Nobody waits for it, and what is known stays if the issuer is away."""
+        """What is known stays if the issuer is away."""
         try:
             async with self._lock:
                 await self._ask()

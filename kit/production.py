@@ -7,10 +7,11 @@ A trusted mesh may encrypt for us: `allow_plaintext` lists the links that it car
 from __future__ import annotations
 
 import logging
+import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs, urlsplit
@@ -34,6 +35,9 @@ _KNOWN: Final = frozenset({"changeme", "change-me", "secret", "password", "postg
 
 #: How a PostgreSQL's address must ask for TLS: these refuse to go on without it.
 _SSL_MODES: Final = frozenset({"require", "verify-ca", "verify-full"})
+
+#: Variables by which an S3 of one's own is named.
+_S3_ENDPOINTS: Final = ("AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
 
 #: Names of settings that hold the path of a secret.
 _SECRET_FILES: Final = ("key", "key_file", "tls_key", "file", "secret_file", "token_file")
@@ -87,7 +91,7 @@ def keeper_missing(settings: Settings, keeper: str) -> None:
 
 def findings(settings: Settings) -> Iterator[Finding]:
     """Everything that is wrong in production."""
-    for look in (_issuer, _keyring, _secrets, _public, _plaintext, _open_files):
+    for look in (_issuer, _keyring, _secrets, _public, _proxies, _plaintext, _open_files):
         yield from look(settings)
 
 
@@ -157,6 +161,19 @@ def _public(settings: Settings) -> Iterator[Finding]:
         )
 
 
+def _proxies(settings: Settings) -> Iterator[Finding]:
+    """Where everybody is a proxy, everybody says himself from where he calls: limits and the audit would believe it."""
+    listed = settings.http.proxies
+    fours = collapse_addresses(one for one in listed if isinstance(one, IPv4Network))
+    sixes = collapse_addresses(one for one in listed if isinstance(one, IPv6Network))
+    if any(not one.prefixlen for one in fours) or any(not one.prefixlen for one in sixes):
+        yield Finding(
+            "HETAO_HTTP__PROXIES",
+            "包含所有地址，任何人都可伪造来源地址；请只写前置代理的网段",
+            "holds every address, so anybody could say from where he calls; name the networks of the proxies alone",
+        )
+
+
 # -- plain text -------------------------------------------------------------------------------------------------------
 
 
@@ -204,7 +221,8 @@ def _issuers(settings: Settings) -> Iterator[Finding]:
 
 
 def _kafka(settings: Settings) -> Iterator[Finding]:
-    if settings.kafka.bootstrap is not None and not settings.kafka.tls:
+    kafka = settings.kafka
+    if kafka.bootstrap is not None and not kafka.tls and kafka.tls_ca is None:  # a CA alone asks for TLS too
         yield Finding("HETAO_KAFKA__TLS", "未启用，事件将以明文传送", "is off, so events would travel as plain text")
 
 
@@ -235,6 +253,21 @@ def _otlp(settings: Settings) -> Iterator[Finding]:
         yield Finding("HETAO_TELEMETRY__OTLP_ENDPOINT", "应为 https:// 地址", "must begin with https://")
 
 
+def _media(settings: Settings) -> Iterator[Finding]:
+    """The store's own address, or that of the S3 that the environment names in place of Amazon's."""
+    url = settings.media.url or ""
+    named = [("HETAO_MEDIA__URL", url)]
+    if url.startswith("s3"):
+        named += [(variable, os.environ.get(variable, "")) for variable in _S3_ENDPOINTS]
+    for variable, address in named:
+        if address.startswith("http://") and not is_loopback(urlsplit(address).hostname or ""):
+            yield Finding(
+                variable,
+                "照片与文件将以明文传送，应为 https:// 地址",
+                "photos and documents would travel as plain text; it must begin with https://",
+            )
+
+
 #: Links that may carry plain text where `allow_plaintext` names them.
 _LINKS: Final[dict[str, Callable[[Settings], Iterable[Finding]]]] = {
     "grpc": _grpc,
@@ -244,6 +277,7 @@ _LINKS: Final[dict[str, Callable[[Settings], Iterable[Finding]]]] = {
     "postgres": _postgres,
     "redis": _redis,
     "otlp": _otlp,
+    "media": _media,
 }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -41,6 +42,14 @@ class Revoked:
     before: float | None
     until: float
 
+    def joined(self, other: Revoked | None) -> Revoked:
+        """What both say of one mark, whichever was heard first: nothing that was revoked counts again."""
+        if other is None:
+            return self
+        everything = self.before is None or other.before is None
+        before = None if everything else max(self.before or 0.0, other.before or 0.0)
+        return Revoked(self.mark, before, max(self.until, other.until))
+
 
 class Register:
     """`version` rises with every change. Until `follow` is called it is empty, and nobody is asked about it."""
@@ -72,14 +81,19 @@ class Register:
     def change(self, systems: Iterable[System], revoked: Iterable[Revoked], *, whole: bool, now: float) -> None:
         """Takes over what is new; `whole`: it is all there is."""
         fresh = {system.account: system for system in systems}
-        marks = {one.mark: one for one in revoked}
-        if not (fresh or marks or whole):
+        news = list(revoked)
+        if not (fresh or news or whole):
             return
-        kept = {} if whole else self._revoked
         self._systems = fresh if whole else self._systems | fresh
-        self._revoked = {mark: one for mark, one in (kept | marks).items() if one.until > now}
+        marks = {} if whole else dict(self._revoked)
+        for one in news:
+            marks[one.mark] = one.joined(marks.get(one.mark))
+        self._revoked = {mark: one for mark, one in marks.items() if one.until > now}
         self._clients = {one.client_id: one for one in self._systems.values() if one.client_id}
-        self._certificates = {shown: one for one in self._systems.values() for shown in one.certificates}
+        held = Counter(shown for one in self._systems.values() for shown in set(one.certificates))
+        self._certificates = {
+            shown: one for one in self._systems.values() for shown in one.certificates if held[shown] == 1
+        }
         self.version += 1
 
     def system(self, account: str) -> System:
@@ -95,7 +109,7 @@ class Register:
         return _welcome(found)
 
     def certified(self, certificate: str) -> System | None:
-        """The system whose certificate has this SHA-256, if there is one. One that is disabled is refused."""
+        """The system whose certificate has this SHA-256, if there is one; what two hold is nobody's. One that is disabled is refused."""
         found = self._certificates.get(certificate)
         return None if found is None else _welcome(found)
 

@@ -41,6 +41,9 @@ LONGEST_KID: Final = 100
 #: Bits of the shortest RSA key that is believed.
 SHORTEST_RSA: Final = 2048
 
+#: Seconds since 1970 of the last moment that can be told: the end of the year 9999. Larger numbers cannot even be reckoned with.
+LAST_MOMENT: Final = 253_402_300_799
+
 #: What a header may say that a token is (RFC 9068, 2.1). Tokens of other kinds, such as logout tokens, are signed by the same keys.
 _ACCESS: Final = frozenset({"jwt", "at+jwt", "application/jwt", "application/at+jwt"})
 
@@ -150,6 +153,9 @@ def check_claims(
         raise TokenRefused("expired", expired=True) from None
     except ClaimError as error:
         raise TokenRefused(error.claim) from None
+    for name in ("exp", "iat", "nbf"):
+        if abs(claims.get(name) or 0) > LAST_MOMENT:
+            raise TokenRefused(name)
     if longest is not None and claims["exp"] - claims["iat"] > longest:
         raise TokenRefused("lasts too long")
 

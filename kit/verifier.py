@@ -38,6 +38,9 @@ LOGOUT_AGE: Final = 300
 LONGEST_NAME: Final = 200
 
 
+#: Claims of tokens that come of a person's signing in (RFC 9068, 2.2.1; OpenID Connect Core 1.0, 2); a client's own have none of them.
+SIGNED_IN: Final = ("sid", "auth_time", "amr", "nonce")
+
 #: For which a token counts that a process makes for a system with a certificate; half of them it is used.
 CERTIFIED_MINUTES: Final = 10
 
@@ -155,6 +158,8 @@ class Verifier:
             self._remembered[digest] = seen
             if len(self._remembered) > REMEMBERED:
                 self._remembered.popitem(last=False)
+        else:
+            seen.trusted.known.refresh()
         if self._clock.now().timestamp() >= seen.expires + self._skew:
             self._remembered.pop(digest, None)
             raise Unauthenticated("TOKEN_EXPIRED", why="expired")
@@ -174,9 +179,14 @@ class Verifier:
             return None
         now = self._clock.now().timestamp()
         token, until = self._certified.get(system.account, ("", 0.0))
-        if now >= until:
-            token, until = self._systems.mint(system.account, CERTIFIED_MINUTES), now + CERTIFIED_MINUTES * 30
-            self._certified[system.account] = token, until
+        if now < until:
+            try:
+                return await self.verify(token)
+            except Unauthenticated as refused:
+                if refused.reason != "SESSION_REVOKED":  # what was revoked is the token, not the certificate
+                    raise
+        token = self._systems.mint(system.account, CERTIFIED_MINUTES)
+        self._certified[system.account] = token, now + CERTIFIED_MINUTES * 30
         return await self.verify(token)
 
     async def _check(self, text: str) -> _Seen:
@@ -243,12 +253,12 @@ class Verifier:
         )
 
     def _client(self, claims: Mapping[str, Any]) -> System | None:
-        """The registered system whose own token this is, by the name of the client that it was issued to."""
-        for name in ("client_id", "azp"):
-            client = claims.get(name)
-            if isinstance(client, str) and (system := self.register.client(client, str(claims["sub"]))):
-                return system
-        return None
+        """The registered system whose own token this is, by the name of the client that it was issued to. A token that tells of somebody's signing in,
+        or of two clients, is no system's."""
+        clients = {client for name in ("client_id", "azp") if isinstance(client := claims.get(name), str)}
+        if len(clients) != 1 or any(name in claims for name in SIGNED_IN):
+            return None
+        return self.register.client(clients.pop(), str(claims["sub"]))
 
     def as_system(self, system: System, token: str, marks: tuple[str, ...] = ()) -> Principal:
         """The principal of a registered system."""
@@ -290,12 +300,17 @@ class Verifier:
         raise Unauthenticated("TOKEN_INVALID", why="no sub")
 
 
+def session_mark(account: str, session: str) -> str:
+    """Of one session of an account. Accounts of some issuers have a bar in them, which must not end the account's name."""
+    return f"session:{account.replace('%', '%25').replace('|', '%7C')}|{session}"
+
+
 def _marks(token: Unverified, account: str) -> tuple[str, ...]:
     """By what a token can be revoked: its session and itself, as the account's own; everything of the account; what its issuer calls them."""
     claims = token.claims
     named = {name: value for name in ("sid", "jti", "sub") if isinstance(value := claims.get(name), str) and value}
     own = [named[name] for name in ("sid", "jti") if name in named] or [token.digest]
-    marks = [f"session:{account}|{name}" for name in own]
+    marks = [session_mark(account, name) for name in own]
     marks += [f"account:{account}", f"sub:{token.issuer}|{named['sub']}"]
     if "sid" in named:
         marks.append(f"sid:{token.issuer}|{named['sid']}")

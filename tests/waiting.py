@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 
-async def until(condition: Callable[[], bool | Awaitable[bool]], what: str, seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], bool | Awaitable[bool]], what: str, seconds: float = 40.0) -> None:
     """Waits for a condition, looking at it often. `what`: said when it does not come true in time."""
     deadline = asyncio.get_running_loop().time() + seconds
     while True:

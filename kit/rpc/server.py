@@ -51,6 +51,8 @@ class Server:
             else:
                 port = self._server.add_insecure_port(self.address)
         except RuntimeError as error:
+            await self._server.start()  # gRPC cannot free a server that never began
+            await self._server.stop(None)
             raise OSError(f"cannot listen on {self.address}") from error
         host, _, _ = self.address.rpartition(":")
         self.address = f"{host}:{port}"

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from kit.errors import NotFound, PermissionDenied
 from kit.tokens import read
 from kit.unit import Unit
-from kit.verifier import LOGOUT_AGE, Verifier
+from kit.verifier import LOGOUT_AGE, Verifier, session_mark
 from services.grid.model.systems import Revocation
 from services.grid.store import directory
 from services.grid.store import systems as store
@@ -55,7 +55,7 @@ class Sessions:
             raise NotFound("NOT_FOUND", field="account", resource="account")
         unit.note(reason)
         if session:
-            await self._revoke(unit, f"session:{account}|{session}", account, None)
+            await self._revoke(unit, session_mark(account, session), account, None)
         else:
             await self._revoke(unit, f"account:{account}", account, unit.now)
         return unit.now + self._bound

@@ -91,7 +91,11 @@ def test_what_is_as_it_should_be_starts(good: dict[str, Any]) -> None:
         ("http.host", "0.0.0.0", "HETAO_HTTP__HOST"),
         ("http.public_url", None, "HETAO_HTTP__PUBLIC_URL"),
         ("http.public_url", "http://hetao.example.cn", "HETAO_HTTP__PUBLIC_URL"),
+        ("http.proxies", ["10.0.0.0/8", "0.0.0.0/0"], "HETAO_HTTP__PROXIES"),
+        ("http.proxies", ["0.0.0.0/1", "128.0.0.0/1"], "HETAO_HTTP__PROXIES"),
+        ("http.proxies", ["::/0"], "HETAO_HTTP__PROXIES"),
         ("telemetry.otlp_endpoint", "http://otel.example.cn", "HETAO_TELEMETRY__OTLP_ENDPOINT"),
+        ("media", {"url": "http://photos.example.cn/hetao"}, "HETAO_MEDIA__URL"),
     ],
 )
 def test_one_setting_that_is_wrong_is_named(good: dict[str, Any], path: str, value: Any, variable: str) -> None:
@@ -114,11 +118,14 @@ def test_one_setting_that_is_wrong_is_named(good: dict[str, Any], path: str, val
         ("grpc", "grpc.tls", {}),
         ("http", "http.host", "0.0.0.0"),
         ("otlp", "telemetry.otlp_endpoint", "http://otel.mesh"),
+        ("media", "media", {"url": "http://photos.mesh"}),
     ],
 )
 def test_a_link_that_a_mesh_encrypts_may_be_named(good: dict[str, Any], link: str, path: str, value: Any) -> None:
     assert wrong(changed({**good, "allow_plaintext": [link]}, path, value)) == []
-    others = [name for name in ("grpc", "http", "issuer", "kafka", "postgres", "redis", "otlp") if name != link]
+    others = [
+        name for name in ("grpc", "http", "issuer", "kafka", "postgres", "redis", "otlp", "media") if name != link
+    ]
     assert len(wrong(changed({**good, "allow_plaintext": others}, path, value))) == 1
 
 
@@ -136,6 +143,19 @@ def test_a_link_that_a_mesh_encrypts_may_be_named(good: dict[str, Any], link: st
 )
 def test_what_does_not_leave_the_machine_needs_no_tls(good: dict[str, Any], path: str, value: Any) -> None:
     assert wrong(changed(good, path, value)) == []
+
+
+def test_a_ca_for_kafka_asks_for_tls(good: dict[str, Any], tmp_path: Path) -> None:
+    assert wrong(changed(good, "kafka", {"bootstrap": "kafka:9093", "tls_ca": tmp_path / "ca.pem"})) == []
+
+
+def test_an_s3_without_tls_is_named(good: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = changed(good, "media", {"url": "s3://photos"})
+    assert wrong(settings) == []
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://minio.example.cn:9000")
+    assert wrong(settings) == ["AWS_ENDPOINT_URL"]
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9000")
+    assert wrong(settings) == []
 
 
 def test_one_process_alone_on_one_machine_needs_no_tls_between_processes(good: dict[str, Any]) -> None:
