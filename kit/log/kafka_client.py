@@ -11,12 +11,15 @@ import contextlib
 import logging
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextvars import ContextVar
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import client as aiokafka_client
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.structs import ConsumerRecord, TopicPartition
@@ -37,8 +40,13 @@ _END, _AGAIN = 3.0, 0.1
 
 
 def _mend() -> None:
-    """Where a connection has just gone, uvloop raises a RuntimeError at the next write; aiokafka expects an OSError there. Unmended it ends tasks of the
-    client that nobody looks after, such as the one that looks for the brokers, and whoever waits for them waits for ever."""
+    """What aiokafka does wrong when a broker goes or a caller does not wait.
+
+    Where a connection has just gone, uvloop raises a RuntimeError at the next write; aiokafka expects an OSError there. Unmended it ends tasks of the
+    client that nobody looks after, such as the one that looks for the brokers, and whoever waits for them waits for ever.
+
+    A client whose first look at the brokers is cancelled forgets the connection over which it had asked.
+    """
     send = AIOKafkaConnection.send
 
     def sent(self: Any, request: Any, expect_response: bool = True) -> Any:
@@ -49,6 +57,27 @@ def _mend() -> None:
             raise KafkaConnectionError(f"Connection at {self.host}:{self.port} broken: {error}") from error
 
     AIOKafkaConnection.send = sent
+
+    create, bootstrap = aiokafka_client.create_conn, AIOKafkaClient.bootstrap
+    first: ContextVar[list[Any]] = ContextVar("first connections")
+
+    async def created(*where: Any, **how: Any) -> Any:
+        made = await create(*where, **how)
+        if "on_close" not in how:  # a client's later ones are known to it
+            first.get([]).append(made)
+        return made
+
+    async def bootstrapped(self: Any) -> None:
+        mine: list[Any] = []
+        first.set(mine)
+        try:
+            await bootstrap(self)
+        except BaseException:
+            for made in mine:
+                made.close()
+            raise
+
+    aiokafka_client.create_conn, AIOKafkaClient.bootstrap = created, bootstrapped
 
 
 _mend()
@@ -158,9 +187,7 @@ async def abandon(client: Any) -> None:
             fetcher._closed = True
             tasks += [fetcher._fetch_task, *fetcher._pending_tasks]
     running = [task for task in tasks if task is not None]
-    with contextlib.suppress(*FAULTS):  # first, so that whoever waits for an answer is told
-        async with asyncio.timeout(_END):
-            await connections.close()
+    await _closed(connections)  # first, so that whoever waits for an answer is told
     for task in running:
         task.cancel()
     if running:
@@ -168,6 +195,13 @@ async def abandon(client: Any) -> None:
         for task in running:
             if task.done() and not task.cancelled():
                 task.exception()
+    await _closed(connections)  # a task may have been about to make one
+
+
+async def _closed(connections: Any) -> None:
+    with contextlib.suppress(*FAULTS):
+        async with asyncio.timeout(_END):
+            await connections.close()
 
 
 class Desk:

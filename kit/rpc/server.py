@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-import logging
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache
 from ssl import PEM_cert_to_DER_cert
@@ -21,7 +22,8 @@ from kit.rpc.tls import Certificates
 from kit.rpc.wire import server_options
 from kit.sections import Grpc
 
-log = logging.getLogger(__name__)
+#: Seconds without a new call after which callers are taken to have gone elsewhere; seconds that a stop waits for that.
+QUIET, LONGEST_FAREWELL = 0.25, 3.0
 
 
 class Server:
@@ -39,7 +41,8 @@ class Server:
         self._health = health_aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection([*services, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server)
-        self._server.add_generic_rpc_handlers((_Handlers(route),))
+        self._handlers = _Handlers(route)
+        self._server.add_generic_rpc_handlers((self._handlers,))
         self._services = services
         self.address = f"{settings.host}:{settings.port}"
 
@@ -64,19 +67,34 @@ class Server:
             await self._health.set(name, state)
 
     async def stop(self, grace: float) -> None:
-        """Refuses new calls and waits for those under way, `grace` seconds at most."""
+        """Takes new calls until callers have heard that it serves no more, then waits for those under way; `grace` seconds at most.
+
+        A call that has arrived and was not taken up when gRPC's server stops is cancelled, whatever time is left: there should be none.
+        """
         await self._health.enter_graceful_shutdown()
+        until = asyncio.get_running_loop().time() + min(grace, LONGEST_FAREWELL)
+        wait = self._handlers.to_wait(until)
+        while wait:
+            await asyncio.sleep(wait)
+            wait = self._handlers.to_wait(until)
         await self._server.stop(grace)
 
 
 class _Handlers(grpc.GenericRpcHandler):  # type: ignore[type-arg]
     def __init__(self, route: Callable[[str, bytes], Dispatcher | None]):
         self._route = route
+        #: By the loop's clock.
+        self.last_call = -math.inf
+
+    def to_wait(self, until: float) -> float:
+        """Seconds until callers are taken to have gone, if none calls meanwhile; at most to the moment `until`."""
+        return max(0.0, min(until, self.last_call + QUIET) - asyncio.get_running_loop().time())
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
         path = details.method
         if self._route(path, b"") is None:
             return None
+        self.last_call = asyncio.get_running_loop().time()
         metadata = _text(details.invocation_metadata)
         return grpc.unary_unary_rpc_method_handler(self._behaviour(path, metadata))
 
