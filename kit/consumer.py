@@ -20,7 +20,7 @@ from opentelemetry.trace import SpanKind
 
 from kit import metrics, telemetry
 from kit.database import shadow_of
-from kit.errors import DomainError
+from kit.errors import DomainError, StartupError
 from kit.events import Envelope, Handler, topic_of
 from kit.log import Batch, Log, LogAway, Place, Record, Subscription
 from kit.module import Runtime
@@ -42,9 +42,12 @@ on conflict do nothing returning handler, event_id
 """
 
 LOOK = """
-select exists (select from rebuild) as rebuilding,
+select (select epoch from installation) as epoch, exists (select from rebuild) as rebuilding,
     array(select distinct row(handler, key) from parked where handler = any($1) and key = any($2)) as waiting
 """
+
+#: One row without a fence where there is none.
+FENCES = "select epoch, topic, partition, first, past, newest from installation left join fence on true"
 
 PARK = """
 insert into parked (handler, key, event_id, type, source, division, value, at, traceparent, error, attempts, parked_at)
@@ -100,10 +103,13 @@ class Consumer:
     async def _unfenced(self, batch: Batch) -> Sequence[Record]:
         """Without the events of writes that a restore has undone."""
         if self._fences is None:
-            rows = await self._runtime.background_pool.fetch("select topic, partition, first, past, newest from fence")
+            rows = await self._runtime.background_pool.fetch(FENCES)
+            self._runtime.check_epoch(rows[0]["epoch"])
             self._fences = {}
-            for topic, partition, *fence in rows:
-                self._fences.setdefault((topic, partition), []).append((fence[0], fence[1], fence[2]))
+            for row in rows:
+                if row["topic"] is not None:
+                    place, fence = (row["topic"], row["partition"]), (row["first"], row["past"], row["newest"])
+                    self._fences.setdefault(place, []).append(fence)
         fences = self._fences.get((batch.topic, batch.partition))
         if fences is None:
             return batch.records
@@ -142,7 +148,7 @@ class Consumer:
                 continue
             try:
                 await self._effect(jobs)
-            except PASSING:
+            except (*PASSING, StartupError):
                 raise
             except Exception as error:
                 log.warning("a batch for %s is taken event by event: %s", self._runtime.name, type(error).__name__)
@@ -164,7 +170,7 @@ class Consumer:
             try:
                 await self._effect([job])
                 return
-            except PASSING:
+            except (*PASSING, StartupError):
                 raise
             except Exception as error:
                 final = isinstance(error, DomainError) or attempt == self._attempts
@@ -223,6 +229,7 @@ class Consumer:
         """Whether a rebuild is under way, and the (handler, key) pairs that have parked events: what comes later must wait behind them."""
         row = await unit.fetchrow(LOOK, list({h.name for h, _ in jobs}), list({r.envelope.key for _, r in jobs}))
         assert row is not None
+        self._runtime.check_epoch(row["epoch"])
         return row["rebuilding"], {(handler, key) for handler, key in row["waiting"]}
 
     async def _park(self, job: Job, error: str, attempts: int) -> None:

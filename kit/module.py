@@ -18,6 +18,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from kit import telemetry
 from kit import unit as units
 from kit.clock import Clock
+from kit.errors import StartupError
 from kit.events import Event, Handler
 from kit.identity import Principal
 from kit.issuer import DemoIssuer
@@ -120,6 +121,14 @@ class Runtime:
         self.epoch = 1
         #: Set after a commit that left something to do.
         self.relay_wanted, self.timers_wanted = asyncio.Event(), asyncio.Event()
+
+    def check_epoch(self, epoch: int) -> None:
+        """`epoch`: what the database says now. A process that has lived through a restore knows what is gone: `StartupError` ends it."""
+        if epoch != self.epoch:
+            raise StartupError(
+                f"服务 {self.name} 的数据已从备份恢复：请重新启动本进程",
+                f"the data of {self.name} were restored meanwhile: start this process again",
+            )
 
     @property
     def pool(self) -> asyncpg.Pool:

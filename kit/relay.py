@@ -33,12 +33,19 @@ SENDING = metrics.Histogram("messaging.client.operation.duration", "s", "giving 
 #: weight where it has none.
 REST = 4
 
+#: Seconds that a log is given beyond the time it takes itself (`send_timeout`): it must see first that it is not answered, to do something about it.
+NET = 2.0
+
+#: Asked together, so that whoever holds the lease knows which installation it is of.
 HOLD = """
-insert into lease (name, owner, epoch, until) values ('relay', $1, 1, $3)
-on conflict (name) do update set owner = excluded.owner, until = excluded.until,
-    epoch = lease.epoch + case when lease.owner = excluded.owner then 0 else 1 end
-where lease.owner = excluded.owner or lease.until <= $2
-returning epoch
+with held as (
+    insert into lease (name, owner, epoch, until) values ('relay', $1, 1, $3)
+    on conflict (name) do update set owner = excluded.owner, until = excluded.until,
+        epoch = lease.epoch + case when lease.owner = excluded.owner then 0 else 1 end
+    where lease.owner = excluded.owner or lease.until <= $2
+    returning epoch
+)
+select (select epoch from held) as held, epoch as installation from installation
 """
 
 NEXT = "select id, event_id, type, key, division, snapshot, value, at, traceparent from outbox order by id limit $1"
@@ -54,7 +61,7 @@ class Relay:
         settings = runtime.settings.log
         self._runtime, self._log = runtime, event_log
         self._batch, self._lease, self._poll = settings.batch, settings.lease_seconds, settings.poll_seconds
-        self._send_timeout = settings.send_timeout
+        self._send_timeout = settings.send_timeout + NET
         self._owner = uuid7()
         self._epoch = 0
         self._held_until = 0.0
@@ -138,15 +145,17 @@ class Relay:
                 span.end()
 
     async def _hold(self, pool: asyncpg.Pool) -> bool:
-        """Renews the lease when half of it is over."""
+        """Renews the lease when half of it is over. Raises `StartupError` after a restore."""
         if time.monotonic() < self._held_until:
             return True
         now = datetime.now(UTC)  # leases measure real time, whatever time the business has
         started = time.monotonic()
-        epoch = await pool.fetchval(HOLD, self._owner, now, now + timedelta(seconds=self._lease))
-        if epoch is None:
+        row = await pool.fetchrow(HOLD, self._owner, now, now + timedelta(seconds=self._lease))
+        assert row is not None
+        self._runtime.check_epoch(row["installation"])
+        if row["held"] is None:
             return False
-        self._epoch, self._held_until = epoch, started + self._lease / 2
+        self._epoch, self._held_until = row["held"], started + self._lease / 2
         return True
 
     async def release(self) -> None:

@@ -114,14 +114,22 @@ class KafkaLog:
                 await (asyncio.gather(*sending) if len(sending) > 1 else sending[0])
             self._stuck_since = None
         except TimeoutError as error:
-            now = asyncio.get_running_loop().time()
-            self._stuck_since = self._stuck_since or now
-            if now - self._stuck_since > STUCK:  # the brokers may have moved: another one finds them by their names
+            if self._stuck_for() > STUCK:  # the brokers may have moved: another one finds them by their names
                 await self._give_up_producer()
             raise away(error) from error
+        except asyncio.CancelledError:  # of somebody with less patience, or at the end
+            self._stuck_for()
+            raise
         except FAULTS as error:
             await self._give_up_producer()
             raise away(error) from error
+
+    def _stuck_for(self) -> float:
+        """Seconds since the first call without an answer after the last one with it."""
+        now = asyncio.get_running_loop().time()
+        if self._stuck_since is None:
+            self._stuck_since = now
+        return now - self._stuck_since
 
     async def _send(self, producer: AIOKafkaProducer, place: Place, records: Sequence[Record]) -> None:
         line = self._lines.setdefault(place, _Line())

@@ -18,7 +18,7 @@ from kit.identity import Principal
 from kit.log import Log, Place, Record, Stretch
 from kit.log.following import AWAY, follow
 from services.gateway import positions
-from services.gateway.live import Shown, is_shown, shown
+from services.gateway.live import Shown, hides, is_shown, shown
 
 #: The offset that comes next of each partition, topic by topic in the order of their names.
 Reached = tuple[tuple[int, ...], ...]
@@ -36,10 +36,11 @@ LOOKED_AT = 1000
 class Entry:
     """An event that is kept. `reached`: the offsets of all partitions after it. What is made of it is made when somebody may want it."""
 
-    __slots__ = ("_after", "_event", "_record", "offset", "place", "reached")
+    __slots__ = ("_after", "_event", "_record", "offset", "place", "reached", "subject")
 
     def __init__(self, record: Record, place: Place, offset: int, reached: Reached):
         self.place, self.offset, self.reached = place, offset, reached
+        self.subject = place[0], record.envelope.key
         self._record: Record | None = record
         self._event: Shown | None = None
         self._after = ""
@@ -50,6 +51,10 @@ class Entry:
         if self._record is not None:
             self._event, self._record = shown(self._record), None
         return self._event
+
+    def hide(self) -> None:
+        """From now on it is for nobody."""
+        self._record = self._event = None
 
     def after(self, mark: bytes) -> str:
         """Where a reader stands who has seen everything up to it."""
@@ -108,6 +113,8 @@ class Hub:
         #: Of each partition: the kept events as (offset, number), and from which offset on none is lacking.
         self._kept: dict[Place, deque[tuple[int, int]]] = defaultdict(deque)
         self._covered: dict[Place, int] = {}
+        #: Of each subject, by its topic and key: the numbers of its kept events.
+        self._told: dict[tuple[str, str], list[int]] = defaultdict(list)
         self._readers: set[Reader] = set()
         self._by_division: dict[str, set[Reader]] = defaultdict(set)
         self._by_account: dict[str, set[Reader]] = defaultdict(set)
@@ -160,6 +167,12 @@ class Hub:
         number, self._next = self._next, self._next + 1
         entry = self._entries[number] = Entry(record, place, offset, tuple(self._reached.values()))
         self._kept[place].append((offset, number))
+        told = self._told[entry.subject]
+        if hides(record):  # also who comes back and asks for what was before is not shown it
+            for earlier in told:
+                self._entries[earlier].hide()
+            told.clear()
+        told.append(number)
         if len(self._entries) > self._history:
             self._drop_first()
         if not self._readers or (event := entry.event) is None:
@@ -182,12 +195,18 @@ class Hub:
         gone = self._entries.pop(self._first)
         self._first += 1
         self._kept[gone.place].popleft()
+        told = self._told[gone.subject]
+        if told and told[0] == self._first - 1:
+            told.pop(0)
+        if not told:
+            del self._told[gone.subject]
         self._covered[gone.place] = gone.offset + 1
 
     def _forget(self) -> None:
         """Something was lost before it was read: nobody can go on from before."""
         self._entries.clear()
         self._kept.clear()
+        self._told.clear()
         self._first = self._next = self._next + 1
         self._covered = {
             (topic, n): offset for topic, offsets in self._reached.items() for n, offset in enumerate(offsets)

@@ -98,6 +98,17 @@ def is_shown(record: Record) -> bool:
     return record.envelope.type in kinds() and not record.envelope.snapshot
 
 
+def hides(record: Record) -> bool:
+    """Whether it says that nothing of its subject is to be shown any more."""
+    kind = kinds().get(record.envelope.type)
+    if kind is None or not kind.rule.unless:
+        return False
+    try:
+        return bool(getattr(kind.message.FromString(record.value), kind.rule.unless))
+    except DecodeError:
+        return False
+
+
 def shown(record: Record) -> Shown | None:
     """What is shown of an event; None where it is for nobody."""
     if not is_shown(record):

@@ -83,6 +83,8 @@ def _register(runtime: Runtime) -> tuple[Systems, Sessions]:
         (settings.public_url, f"{settings.public_url}/oauth/token"),
         minutes=identity.system_token_minutes,
         skew=identity.clock_skew_seconds,
+        root=settings.root_division,
+        people={identity.audience, *identity.logout_clients},
     )
     sessions = Sessions(
         runtime.verifier,

@@ -25,6 +25,7 @@ create table system (
 create index system_division on system (division, account);
 create unique index system_seq on system (seq);
 create unique index system_client on system (client_id) where client_id <> '';
+create index system_certificates on system using gin (certificates);
 
 create table system_key (
     id uuid primary key,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -36,18 +36,29 @@ from services.grid.store import systems as store
 
 
 class Systems:
-    """`audiences`: what an assertion may be addressed to; `minutes`: how long a token lasts."""
+    """`audiences`: what an assertion may be addressed to; `minutes`: how long a token lasts; `root`: the root division; `people`: client ids by
+    which people sign in."""
 
-    def __init__(self, roles: Roles, issuer: OwnIssuer, audiences: Sequence[str], *, minutes: int, skew: int):
-        self._roles, self._issuer = roles, issuer
+    def __init__(
+        self,
+        roles: Roles,
+        issuer: OwnIssuer,
+        audiences: Sequence[str],
+        *,
+        minutes: int,
+        skew: int,
+        root: str,
+        people: Collection[str] = (),
+    ):
+        self._roles, self._issuer, self._root, self._people = roles, issuer, root, people
         self._audiences, self._minutes, self._skew = audiences, minutes, skew
 
     # -- the register -------------------------------------------------------------------------------------------------
 
     async def create(self, unit: Unit, account: str, given: Mapping[str, Any], public_keys: Sequence[str]) -> System:
         await self._check(unit, given)
-        if await store.client_is_taken(unit, given["client_id"], account):
-            raise AlreadyExists("CLIENT_TAKEN", field="client_id")
+        seq = await register.changed(unit)
+        await self._check_names(unit, account, given)
         if await store.exists(unit, account):
             raise AlreadyExists("SYSTEM_EXISTS", field="system_id", system=account)
         parsed = [parse_key(text, f"public_keys[{place}]") for place, text in enumerate(public_keys)]
@@ -59,7 +70,7 @@ class Systems:
             division=model.common(given["divisions"]),
             enabled=True,
             created_at=unit.now,
-            seq=await register.changed(unit),
+            seq=seq,
             **given,
         )
         await store.SYSTEMS.add(unit, system)
@@ -71,11 +82,12 @@ class Systems:
         system = await store.get(unit, account)
         unit.match(etag, system)
         await self._check(unit, changes)
-        if await store.client_is_taken(unit, changes.get("client_id", ""), account):
-            raise AlreadyExists("CLIENT_TAKEN", field="client_id")
+        seq = await register.changed(unit)
+        named = {name: value for name, value in changes.items() if value != getattr(system, name)}
+        await self._check_names(unit, account, named)
         if "divisions" in changes:
             changes = {**changes, "division": model.common(changes["divisions"])}
-        return await self._save(unit, replace(system, **changes))
+        return await store.SYSTEMS.save(unit, replace(system, **changes, seq=seq))
 
     async def enable(self, unit: Unit, account: str, *, enabled: bool) -> System:
         system = await store.get(unit, account)
@@ -96,6 +108,22 @@ class Systems:
             if role not in self._roles.for_systems:
                 known = ", ".join(sorted(self._roles.for_systems))
                 raise InvalidArgument("ROLE_NOT_FOR_SYSTEMS", field=f"roles[{place}]", role=role, known=known)
+
+    async def _check_names(self, unit: Unit, account: str, given: Mapping[str, Any]) -> None:
+        """By what else a system is known: who sets that says whose tokens and certificates are the system's, people's among them. So it is for the root
+        division alone, and each is one system's. Asked with the register locked, so that nobody else sets the same meanwhile."""
+        for name in ("client_id", "client_subject", "certificates"):
+            if given.get(name) and not unit.principal.covers(self._root):
+                raise PermissionDenied("ROOT_ALONE", field=name)
+        client_id = given.get("client_id", "")
+        if client_id in self._people:
+            raise InvalidArgument("CLIENT_OF_PEOPLE", field="client_id")
+        if await store.client_is_taken(unit, client_id, account):
+            raise AlreadyExists("CLIENT_TAKEN", field="client_id")
+        taken = await store.certificates_taken(unit, given.get("certificates", ()), account)
+        for place, certificate in enumerate(given.get("certificates", ())):
+            if certificate in taken:
+                raise AlreadyExists("CERTIFICATE_TAKEN", field=f"certificates[{place}]")
 
     # -- keys ---------------------------------------------------------------------------------------------------------
 

@@ -56,6 +56,19 @@ async def client_is_taken(unit: Unit, client_id: str, but_for: str) -> bool:
     return bool(await unit.fetchval(sql, client_id, but_for))
 
 
+async def certificates_taken(unit: Unit, certificates: Sequence[str], but_for: str) -> set[str]:
+    """Those that another system has, whoever asks."""
+    if not certificates:
+        return set()
+    rows = await unit.fetch(
+        "select distinct shown from system, unnest(certificates) as shown "
+        "where certificates && $1 and shown = any($1) and account <> $2",
+        list(certificates),
+        but_for,
+    )
+    return {row["shown"] for row in rows}
+
+
 async def any_system(unit: Unit, account: str) -> System | None:
     """Whoever asks: a system that proves who it is has no divisions yet."""
     row = await unit.fetchrow(f"select {SYSTEMS.columns} from system where account = $1", account)

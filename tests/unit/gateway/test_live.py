@@ -278,7 +278,11 @@ async def test_a_reader_hears_what_happens_from_now_on() -> None:
         await client.connect(hub)
         await foreign.connect(hub)
         await told(
-            log, hub, *cases(5, 10), case(division="150826", code="elsewhere"), case(restricted=True, code="hidden")
+            log,
+            hub,
+            *cases(5, 10),
+            case(division="150826", code="elsewhere"),
+            case("other", restricted=True, code="hidden"),
         )
         client.listen()
         foreign.listen()
@@ -289,6 +293,29 @@ async def test_a_reader_hears_what_happens_from_now_on() -> None:
         foreign.leave()
         assert (hub.count, dict(hub._by_division), dict(hub._by_account)) == (0, {}, {})
     assert log.tails == 0
+
+
+async def test_who_comes_back_is_not_shown_what_became_restricted() -> None:
+    log, client = MemoryLog(), Client()
+    async with running(log) as hub:
+        await client.connect(hub)
+        await told(log, hub, case("open", code="open 1"))
+        client.listen()
+        client.leave()
+        await told(log, hub, case("hidden", code="hidden 1"), case("open", code="open 2"))
+        await told(log, hub, case("hidden", code="hidden 2", restricted=True), case("hidden", code="open again"))
+        await client.connect(hub)
+        client.leave()
+    assert client.heard == ["open 1", "open 2", "open again"]
+    assert not client.reloads
+
+
+async def test_the_kept_events_are_known_by_their_subjects_as_long_as_they_are_kept() -> None:
+    log = MemoryLog()
+    async with running(log, history=20) as hub:
+        await told(log, hub, *cases(60))
+        known = sorted(number for numbers in hub._told.values() for number in numbers)
+        assert known == sorted(hub._entries)
 
 
 async def test_only_those_are_woken_whom_it_concerns() -> None:

@@ -47,7 +47,9 @@ async def calling(world: World, authority: Authority, end: str) -> AsyncIterator
 
 async def test_a_certificate_in_the_register_is_as_good_as_a_token(world: World, tmp_path: Path):
     authority = Authority(tmp_path / "ca")
-    admin = world.stub(systems_pb2_grpc.SystemServiceStub, "grid", "admin")
+    assert world.platform.issuer
+    world.platform.issuer._accounts["admin-city"] = {"roles": ["admin"], "divisions": ["1508"], "department": ""}
+    admin = world.stub(systems_pb2_grpc.SystemServiceStub, "grid", "admin-city")
     async with calling(world, authority, "hotline") as (divisions, systems):
         assert (await refused(divisions())).reason == "TOKEN_MISSING"
         certificate = (tmp_path / "ca" / "hotline.pem").read_text()

@@ -163,6 +163,8 @@ PROVES_NOTHING: list[tuple[dict[str, Any], str]] = [
     ({"iss": "system-other", "sub": "system-other"}, "signature"),
     ({"exp": None}, "no exp"),
     ({"exp": 9999999999}, "lasts too long"),
+    ({"exp": 10**400}, "exp"),
+    ({"iat": -(10**400)}, "iat"),
     ({"exp": 1}, "expired"),
     ({"nbf": 9999999999}, "nbf"),
     ({"jti": None}, "no jti"),
@@ -280,6 +282,39 @@ async def test_names_are_given_once(register: Register):
     assert (await refused(again)).reason == "CLIENT_TAKEN"
     await register.create(system_id="system-2", client_id="")
     await register.create(system_id="system-3", client_id="")
+
+
+async def test_a_county_does_not_say_whose_tokens_and_certificates_are_a_systems(register: Register):
+    register.hire("admin-1", "150802")
+    shown = "ab" * 32
+    named = {"client_id": "console", "client_subject": "8c1e", "certificates": [shown]}
+    for name, value in named.items():
+        refusal = await refused(register.create("admin-1", **{name: value}))
+        assert (refusal.code, refusal.reason, refusal.fields) == ("PERMISSION_DENIED", "ROOT_ALONE", [name])
+    made = await register.create("admin-1")
+    request = pb.UpdateSystemRequest(
+        system_id=SYSTEM, client_subject="8c1e", update_mask=FieldMask(paths=["client_subject"]), etag=made.etag
+    )
+    assert (await refused(register.systems("admin-1").UpdateSystem(request))).reason == "ROOT_ALONE"
+    changed = (await register.systems().UpdateSystem(request)).system
+    request.name, request.etag = "热线", changed.etag
+    request.update_mask.paths.append("name")
+    assert (await register.systems("admin-1").UpdateSystem(request)).system.name == "热线", "what stays is not set"
+
+
+async def test_a_certificate_is_one_systems_and_a_client_of_people_none(register: Register):
+    first, second = "ab" * 32, "cd" * 32
+    await register.create(certificates=[first])
+    again = await refused(register.create(system_id="system-2", certificates=[second, first]))
+    told = (again.code, again.reason, again.fields)
+    assert told == ("ALREADY_EXISTS", "CERTIFICATE_TAKEN", ["certificates[1]"])
+    made = await register.create(system_id="system-2", certificates=[second])
+    request = pb.UpdateSystemRequest(
+        system_id="system-2", certificates=[first], update_mask=FieldMask(paths=["certificates"]), etag=made.etag
+    )
+    assert (await refused(register.systems().UpdateSystem(request))).reason == "CERTIFICATE_TAKEN"
+    people = await refused(register.create(system_id="system-3", client_id="hetao"))
+    assert (people.reason, people.fields) == ("CLIENT_OF_PEOPLE", ["client_id"])
 
 
 async def test_administrators_of_another_county_see_nothing_of_it(register: Register):

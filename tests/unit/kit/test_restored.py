@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 
 from kit.backup.take import _held
+from kit.errors import StartupError
 from kit.events import topic_of
 from kit.relay import HOLD
 from tests.unit.kit.conftest import ShelfWorld
@@ -44,3 +45,24 @@ async def test_a_fence_keeps_back_what_was_said_before_it_alone(
     await shelf_world.put("a thing")
     await shelf_world.settle()
     assert await pool.fetchval("select count(*) from heard") == heard
+
+
+async def test_a_process_that_lives_through_a_restore_ends(shelf_world: ShelfWorld) -> None:
+    """It would say its words under an epoch that is over, and knows of no fences."""
+    shelf = shelf_world.platform.services["shelf"]
+    pool, relay, consumer = shelf.runtime.pool, shelf.relay, shelf.consumer
+    assert relay
+    assert consumer
+    await shelf_world.put("early")
+    await shelf_world.settle()
+    await shelf_world.put("late")
+    while await relay.step():
+        pass
+    await pool.execute("update installation set epoch = epoch + 1; delete from lease")
+    with pytest.raises(StartupError, match="restored meanwhile"):
+        await consumer.run()
+    relay._held_until = 0.0
+    with pytest.raises(StartupError, match="restored meanwhile"):
+        await relay.run()
+    assert await pool.fetchval("select count(*) from heard") == 1
+    assert await pool.fetchval("select count(*) from parked") == 0
