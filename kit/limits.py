@@ -5,7 +5,8 @@ together, one round trip for a call or for several; without Redis (one process) 
 pass, which is logged and counted. What must hold in any case, the lock-outs of PINs, stands in PostgreSQL.
 
 A request is counted once, where it enters the platform: at the gateway, or at the gRPC port if another system calls there. What the platform
-itself then calls in the caller's name bears a mark (`Marks`) and is not counted again. Operators' RPCs are not counted.
+itself then calls in the caller's name bears a mark (`Marks`) and is not counted again. Operators' RPCs, and what processes ask of each other, are not
+counted for those who may call them.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ WINDOW: Final = 60
 
 REASON: Final = "RATE_EXCEEDED"
 
-#: Counted by nobody: an operator who mends something must not be kept waiting.
-_OPERATIONS: Final = "hetao.operations.v1.OperationsService"
+#: An operator who mends something must not be kept waiting, nor a process that follows the register.
+_OPERATIONS: Final = "hetao.operations."
 
 REFUSED = metrics.Counter("hetao.rate_limit.refused", "{request}", "requests refused because somebody asked too often")
 UNCOUNTED = metrics.Counter("hetao.rate_limit.uncounted", "{request}", "requests that passed because Redis was away")
@@ -92,8 +93,8 @@ class Limits:
 
 
 def counted(method: MethodDescriptor) -> bool:
-    """Whether calls of an RPC are counted."""
-    return bool(method.containing_service.full_name != _OPERATIONS)
+    """Whether calls of an RPC are counted also for those who may call it."""
+    return not method.full_name.startswith(_OPERATIONS)
 
 
 def _network(address: str) -> str:

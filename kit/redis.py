@@ -2,7 +2,7 @@
 
     found = await runtime.redis.ask(lambda redis: redis.get("key"))        # RedisAway at once while it is away
 
-A call that takes longer than `redis.timeout` has failed. From then on nobody asks Redis any more, but one task that looks every moment whether it is
+A call that takes longer than `redis.timeout` has failed. After two such, or an error of the connection, nobody asks Redis any more, but one task that looks every moment whether it is
 back: while it is away a request pays nothing for it. Whoever asks must be able to go on without an answer.
 
 Without `redis_url` (one process on one machine) a Redis in the process stands behind the same client.
@@ -48,6 +48,8 @@ class Redis:
         self._client: Client | None = None
         self._looking: asyncio.Task[None] | None = None
         self.away = False
+        #: Calls in a row that took too long: one may be this process's own fault, which was busy with something else.
+        self._late = 0
 
     @classmethod
     def open(cls, settings: Settings) -> Redis:
@@ -79,15 +81,19 @@ class Redis:
         if self.away:
             raise RedisAway
         from redis.exceptions import RedisError
+        from redis.exceptions import TimeoutError as RedisTimeout
 
         try:
             async with asyncio.timeout(self._timeout):
                 answer = await call(self.client)
-        except (RedisError, OSError, TimeoutError) as error:
+        except (RedisError, OSError, RuntimeError) as error:  # uvloop raises the last where a connection has just gone
             obey()
-            self._lost(error)
+            self._late += 1
+            if self._late > 1 or not isinstance(error, (TimeoutError, RedisTimeout)):
+                self._lost(error)
             raise RedisAway from error
         obey()
+        self._late = 0
         return answer
 
     def _lost(self, error: Exception) -> None:
@@ -98,15 +104,13 @@ class Redis:
         self._looking = asyncio.create_task(self._look(), name="redis")
 
     async def _look(self) -> None:
-        from redis.exceptions import RedisError
-
         lost = time.monotonic()
         while self.away:
             await asyncio.sleep(LOOK_EVERY)
-            with contextlib.suppress(RedisError, OSError, TimeoutError):
+            with contextlib.suppress(Exception):  # whatever it is: without this task nobody would ask again
                 async with asyncio.timeout(max(self._timeout, LOOK_EVERY)):
                     await self.client.ping()
-                self.away = False
+                self.away, self._late = False, 0
         log.warning("Redis is back after %.1f s", time.monotonic() - lost)
 
     async def close(self) -> None:

@@ -142,18 +142,17 @@ class Dispatcher:
         if scheme.lower() != "bearer":
             token = ""
         limits = self.runtime.limits
-        unmarked = (
-            address is not None and method.counted and not limits.marks.holds(metadata.get(Marks.HEADER, ""), token)
-        )
+        unmarked = address is not None and not limits.marks.holds(metadata.get(Marks.HEADER, ""), token)
         try:
             principal = await self._authenticate(method, token, certificate)
-        except Unauthenticated:
+        except DomainError:  # also while nobody can say who it is
             if unmarked:
                 await limits.take(Principal.anonymous(), address or "", writes=method.writes)
             raise
-        if unmarked:
+        permitted = method.public or principal.may(method.permission)
+        if unmarked and (method.counted or not permitted):
             await limits.take(principal, address or "", writes=method.writes)
-        if not (method.public or principal.may(method.permission)):
+        if not permitted:
             raise PermissionDenied("PERMISSION_MISSING", permission=method.permission)
         return principal
 

@@ -25,14 +25,17 @@ class Admission:
         self._verifier, self._limits, self._texts = runtime.verifier, runtime.limits, runtime.texts
 
     async def admit(
-        self, authorization: str, scope: MutableMapping[str, Any], *, writes: bool, counted: bool = True
+        self, authorization: str, scope: MutableMapping[str, Any], *, writes: bool, free_for: str = ""
     ) -> tuple[Principal, tuple[str, str]]:
-        """Who calls, as far as is known, and what is told to the services. Raises Problem (429) with when to come again."""
+        """Who calls, as far as is known, and what is told to the services. Raises Problem (429) with when to come again.
+
+        `free_for`: who has this permission is not counted.
+        """
         token, principal = bearer(authorization), ANYBODY
         if token:
             with contextlib.suppress(DomainError):  # the service says why
                 principal = await self._verifier.verify(token)
-        if counted:
+        if not (free_for and principal.may(free_for)):
             try:
                 await self._limits.take(principal, address_of(scope), writes=writes)
             except ResourceExhausted as refused:

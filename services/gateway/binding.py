@@ -87,7 +87,7 @@ class Binding:
         access = method.GetOptions().Extensions[options_pb2.access]
         self.permission, self.public = str(access.permission), bool(access.public)
         self.shared_seconds: int = access.shared_seconds
-        self.writes, self.counted = writes(method), counted(method)
+        self.writes, self.free_for = writes(method), "" if counted(method) else self.permission
         self.has_request_id = "request_id" in self.input.fields_by_name
         self.has_etag = "etag" in self.input.fields_by_name
         self.path = {p.name: p for p in map(self._path_parameter, Template.parse(self.template).variables)}

@@ -209,7 +209,7 @@ class Api:
         elif not binding.public:  # whether a token is good the service says; nobody reads a body without one
             raise problem(401, "TOKEN_MISSING", self._texts)
         principal, mark = await self._admission.admit(
-            authorization, scope, writes=binding.writes, counted=binding.counted
+            authorization, scope, writes=binding.writes, free_for=binding.free_for
         )
         metadata.append(mark)
         key, asked_at = (scope["raw_path"], scope["query_string"]), self._shared.now()

@@ -8,12 +8,17 @@ from typing import Any
 
 import httpx
 import pytest
+from google.rpc.error_details_pb2 import ErrorInfo
 
 from hetao.grid.v1 import divisions_pb2, divisions_pb2_grpc
+from hetao.operations.v1 import operations_pb2
+from kit.errors import Unavailable
+from kit.identity import Principal
 from kit.limits import Limits
 from kit.module import Runtime
 from kit.redis import Redis
 from kit.rpc.server import Server
+from kit.rpc.status import Failed
 from services.gateway import app as gateway
 from services.gateway import contracts
 from services.gateway.binding import bindings
@@ -111,8 +116,11 @@ async def test_photos_and_operators(world: World) -> None:
         worker, admin = as_(world, "grid-worker"), as_(world, "admin")
         assert (await client.post("/v1/media", headers=worker, content=b"no photo")).status_code == 400
         assert (await client.post("/v1/media", headers=worker, content=b"no photo")).status_code == 429
+        dead_letters = "/v1/services/cases/deadLetters"
         for _ in range(5):
-            assert (await client.get("/v1/services/cases/deadLetters", headers=admin)).status_code == 200
+            assert (await client.get(dead_letters, headers=admin)).status_code == 200
+        assert (await client.get(dead_letters, headers=worker)).status_code == 403
+        assert (await client.get(dead_letters, headers=worker)).status_code == 429
 
 
 async def test_grpc_callers_are_counted_too_and_a_call_of_the_platform_only_once(world: World) -> None:
@@ -146,6 +154,32 @@ async def test_grpc_callers_are_counted_too_and_a_call_of_the_platform_only_once
             await stub.GetDivision(request, metadata=inside)
     finally:
         await server.stop(0)
+
+
+async def test_who_cannot_be_told_is_counted_by_the_address(world: World) -> None:
+    """Also while nobody can say whose a token is, and where only operators are let in."""
+
+    class Nobody:
+        async def verify(self, token: str) -> Principal:
+            raise Unavailable("ISSUER_AWAY")
+
+    runtime = world.platform.services["grid"].runtime
+    dispatcher = world.platform.services["grid"].dispatcher
+    runtime.limits = limits_of(world, anonymous_reads=2)
+    request = operations_pb2.ListDeadLettersRequest(service="grid").SerializeToString()
+    path = "/hetao.operations.v1.OperationsService/ListDeadLetters"
+
+    async def reason(address: str, **metadata: str) -> str:
+        with pytest.raises(Failed) as caught:
+            await dispatcher.call(path, request, metadata, 5.0, address)
+        info = ErrorInfo()
+        assert caught.value.status.details[0].Unpack(info)
+        return info.reason
+
+    assert [await reason("192.0.2.1") for _ in range(3)] == ["TOKEN_MISSING", "TOKEN_MISSING", "RATE_EXCEEDED"]
+    runtime.verifier = Nobody()  # type: ignore[assignment]
+    told = [await reason("192.0.2.2", authorization="Bearer x") for _ in range(3)]
+    assert told == ["ISSUER_AWAY", "ISSUER_AWAY", "RATE_EXCEEDED"]
 
 
 # ---- what is shown to others ----
