@@ -19,15 +19,15 @@ run-split: venv ## 分进程启动平台（Kafka、PostgreSQL、Redis、每个�
 	@exec $(BIN)/python -m engines split
 
 test: venv-dev ## 全部测试 · all tests
-	$(PYTEST) -n $(JOBS) --dist loadgroup $(ARGS) tests/unit tests/contract tests/conformance tests/functional tests/fault
+	$(PYTEST) -n $(JOBS) --dist loadgroup --no-loadscope-reorder $(ARGS) tests/unit tests/contract tests/conformance tests/functional tests/fault
 	@$(MAKE) --no-print-directory test-newest
 
 # The schema runs on PostgreSQL 15 to 18: above on the machine's own, here on the newest, which the package carries.
 test-newest: venv-dev
-	TEST_POSTGRES=18 $(PYTEST) -n $(JOBS) --dist loadgroup $(ARGS) tests/unit
+	TEST_POSTGRES=18 $(PYTEST) -n $(JOBS) --dist loadgroup --no-loadscope-reorder $(ARGS) tests/unit
 
 test-unit test-contract test-conformance test-functional test-fault: test-%: venv-dev
-	$(PYTEST) -n $(JOBS) --dist loadgroup $(ARGS) tests/$*
+	$(PYTEST) -n $(JOBS) --dist loadgroup --no-loadscope-reorder $(ARGS) tests/$*
 
 lint: venv-dev ## 代码检查 · ruff, mypy, import-linter, buf, drift of what is generated
 	$(BIN)/ruff check .

@@ -92,34 +92,35 @@ class Head:
 class Sealer:
     """Closes blocks of one service's schema. Any number of processes may run one: the block number is the fence between them.
 
-    Rows become visible out of order: a unit may hold a lower number than one that committed before it. So the sealer notes how
-    far the numbers go and which transactions there are, and closes that stretch once all of those have ended.
+    Rows become visible out of order: a unit may hold a lower number than one that committed before it. So the sealer notes how far the numbers go
+    and then who is writing, and closes that stretch once all of those have ended. Who writes is told by their locks of the table, which they take
+    before their first number; a transaction id comes only with the row itself, after the number.
     """
 
     def __init__(self, chain: str) -> None:
         self._chain = chain
-        self._reached: tuple[int, int] | None = (
-            None  # highest row number, and the transaction id after all that could hold a lower one
-        )
+        #: The highest number, and the transactions that may hold a lower one and have not ended.
+        self._reached: tuple[int, set[str]] | None = None
 
     async def seal(self, connection: Connection, now: datetime) -> int:
         """Closes every block that can be closed now and returns the number of rows sealed. Call it again in a few seconds."""
         sealed = 0
         if self._reached is None:
-            self._reached = await self._look(connection)
-        reached, ended_before = self._reached
-        if await connection.fetchval("select pg_snapshot_xmin(pg_current_snapshot())::text::bigint") >= ended_before:
+            highest = await connection.fetchval("select coalesce(max(seq), 0) from audit")
+            self._reached = highest, await self._writing(connection)
+        reached, open_then = self._reached
+        if not open_then or open_then.isdisjoint(await self._writing(connection)):
             while rows := await self._close(connection, reached, now):
                 sealed += rows
             self._reached = None
         return sealed
 
-    async def _look(self, connection: Connection) -> tuple[int, int]:
-        row = await connection.fetchrow(
-            "select coalesce(max(seq), 0) as reached, pg_snapshot_xmax(pg_current_snapshot())::text::bigint as ended from audit"
+    async def _writing(self, connection: Connection) -> set[str]:
+        rows = await connection.fetch(
+            "select virtualtransaction from pg_locks where relation = 'audit'::regclass and mode = 'RowExclusiveLock' "
+            "and database = (select oid from pg_database where datname = current_database())"
         )
-        assert row is not None
-        return row["reached"], row["ended"]
+        return {row["virtualtransaction"] for row in rows}
 
     async def _close(self, connection: Connection, reached: int, now: datetime) -> int:
         async with connection.transaction():
