@@ -37,8 +37,15 @@ ORDER = (
 )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if os.environ.get("TEST_POSTGRES"):  # asked for the sake of PostgreSQL: what needs none is told already
+        config.hook.pytest_deselected(items=[item for item in items if not _needs_postgres(item)])
+        items[:] = filter(_needs_postgres, items)
     items.sort(key=lambda item: next(n for n, part in enumerate(ORDER) if part in item.nodeid))
+
+
+def _needs_postgres(item: pytest.Item) -> bool:
+    return "server" in getattr(item, "fixturenames", ())
 
 
 def open_folder() -> Path:
