@@ -51,8 +51,7 @@ def test_threads_get_others() -> None:
 
 
 def test_parent_and_forked_child_get_others() -> None:
-    program = (
-        "import os; from kit.ids import uuid7; uuid7(); os.fork(); print(uuid7(0))"  # in a process without threads
-    )
+    # In a process without threads; each line by one call, or the two might be mixed.
+    program = "import os; from kit.ids import uuid7; uuid7(); os.fork(); os.write(1, f'{uuid7(0)}\\n'.encode())"
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True).stdout.split()
     assert len(set(said)) == 2
