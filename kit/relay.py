@@ -129,9 +129,7 @@ class Relay:
             ]
         started, failed = time.perf_counter(), {}
         try:
-            async with asyncio.timeout(
-                self._send_timeout
-            ):  # a log that hangs must not keep the lease's successor waiting
+            async with asyncio.timeout(self._send_timeout):  # whatever hangs must not hold this relay for ever
                 await self._log.append(topic, records)
         except BaseException as error:
             failed = {"error.type": type(error).__name__}
