@@ -122,7 +122,7 @@ async def restore(
         if log:
             gone = await _without_repeats(log, backup, gone)
         epoch = max([part.epoch for part in backup.manifest.services.values()] + [*present.values()]) + 1
-        # And above any that another restore of the same backup may have given: it took longer than a second.
+        # And above any that another restore of the same backup may have given: none ends in the second in which it began.
         epoch = max(epoch, int(time.time()) - BEGINNING)
         before(gone)
         if dry_run:
@@ -144,6 +144,7 @@ async def restore(
             await _put_log(log, backup, ends, lost)
         progress("媒体", "media")
         missing = await _put_media(settings, backup)
+        await asyncio.sleep(min(1.0, max(0.0, epoch + 1 + BEGINNING - time.time())))
         await database.end_restoring(names)
     return Restored(epoch, gone, sorted(lost), missing)
 

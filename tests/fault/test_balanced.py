@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import asyncpg
 import grpc
+import psutil
 import pytest
 
 from kit.postgres import EmbeddedPostgres
@@ -84,9 +85,16 @@ async def _kill_each_in_turn(stub: Any, replicas: list[ShelfProcess]) -> None:
             await replica.kill()
             await each_has_gone_on(20)
             await replica.start()
+            await until(lambda port=replica.port: _connected(port), "the replica that came back is not found")  # type: ignore[misc]
         await each_has_gone_on(20)
         enough.set()
         await asyncio.gather(*callers)
     assert failed == []
     assert len(set(things.values())) == len(things), "each request has put one thing"
     assert done.total() == len(things) - 1 + sum(done[name] for name in names if name.startswith("get"))
+
+
+def _connected(port: int) -> bool:
+    """Whether this process has a connection to a port: while it has none to one replica, the other must not be killed."""
+    connections = psutil.Process().net_connections("tcp")
+    return any(one.raddr and one.raddr.port == port and one.status == psutil.CONN_ESTABLISHED for one in connections)
