@@ -99,13 +99,18 @@ async def store(settings: Settings, cases: int) -> None:
     """Clones what is there until there are so many more cases. Nothing else may run on the data folder."""
     async with Database.open(settings) as database:
         assert database.embedded is not None
-        connection = await asyncpg.connect(database.embedded.dsn(database=settings.database.name))
-        try:
-            await _clone(connection, cases)
-            await connection.execute("vacuum (analyze)")
-            await connection.execute("checkpoint")
-        finally:
-            await connection.close()
+        await store_at(database.embedded.dsn(database=settings.database.name), cases)
+
+
+async def store_at(url: str, cases: int) -> None:
+    """The same in the database of a superuser's URL, from which no service reads or writes meanwhile; without the log where that is elsewhere."""
+    connection = await asyncpg.connect(url)
+    try:
+        await _clone(connection, cases)
+        await connection.execute("vacuum (analyze)")
+        await connection.execute("checkpoint")
+    finally:
+        await connection.close()
 
 
 async def _clone(connection: asyncpg.Connection, cases: int) -> None:
@@ -122,8 +127,10 @@ async def _clone(connection: asyncpg.Connection, cases: int) -> None:
         await connection.execute(clones)
         for table, (owner, changed) in TABLES.items():
             await connection.execute(await _statement(connection, table, owner, changed))
-        for statement in (AUDIT, SEALED, FIGURES, RECORDS):
+        log_here = await connection.fetchval("select to_regclass('log.record') is not null")
+        for statement in (AUDIT, SEALED, FIGURES, *([RECORDS] if log_here else [])):
             await connection.execute(statement)
+    await connection.execute("drop table clone; drop function pg_temp.new_id")
 
 
 async def _statement(connection: asyncpg.Connection, table: str, owner: str, changed: dict[str, str]) -> str:
