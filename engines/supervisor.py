@@ -86,7 +86,8 @@ class Supervisor:
 
     def run(self) -> None:
         """Until Ctrl-C. Raises `StartupError` where it cannot start; then nothing of it runs."""
-        for number in (signal.SIGTERM, signal.SIGHUP):  # told to end, or the terminal was closed: as Ctrl-C
+        # Told to end, or the terminal was closed: as Ctrl-C, which a shell has its background jobs ignore.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.default_int_handler)
         try:
             with self._shown():
