@@ -132,9 +132,7 @@ def _served(found: dict[int, dict[str, Any]]) -> Table:
         times = (f"{one[name]:.0f}" for name in ("p50", "p95", "p99"))
         table.add_row(f"{stored:,}", rate, *times, str(len(one["errors"])))
     few, many = (found[stored]["calls"] / found[stored]["seconds"] for stored in STORED)
-    table.caption = (
-        f"{STORED[1]:,} against {STORED[0]:,}: {many / few:.0%}. Aims: ≥ 480 calls/s, p95 < 60 ms, within 10 % of each other"
-    )
+    table.caption = f"{STORED[1]:,} against {STORED[0]:,}: {many / few:.0%}. Aims: ≥ 480 calls/s, p95 < 60 ms, within 10 % of each other"
     return table
 
 
