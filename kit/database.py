@@ -252,17 +252,24 @@ class Database:
 
     # -- restoring ----------------------------------------------------------------------------------------------------
 
-    async def begin_restoring(self, services: Sequence[str]) -> None:
-        """From now on no platform starts here until `end_restoring`. Then every schema is dropped with all that is in it."""
-        self.restoring = True
+    async def begin_restoring(self, services: Sequence[str]) -> bool:
+        """From now on no platform starts here until `end_restoring`. Returns False where that was so already: a restore was not finished."""
+        self.restoring, first = True, True
         if self.embedded:
             await self._make_database()
         for address in self._owners(services):
             connection = await self._connect(address, {})
             try:
-                await connection.execute(f"create schema if not exists {RESTORING}")
+                if await connection.fetchval("select true from pg_namespace where nspname = $1", RESTORING):
+                    first = False
+                else:
+                    await connection.execute(f"create schema {RESTORING}")
             finally:
                 await connection.close()
+        return first
+
+    async def empty(self, services: Sequence[str]) -> None:
+        """Drops the services' schemas with all that is in them."""
         for service in services:
             address = self._administrator() if service not in self.settings.database.urls else self.address(service)
             connection = await self._connect(address, {"lock_timeout": "10s"})

@@ -108,29 +108,30 @@ async def restore(
                 "目标数据库已有数据；确定要用备份替换时，请加 --force",
                 "the database has data; to replace them by the backup, add --force",
             )
-        await _nobody_else(database, present)
-        major = database.embedded.programs.major if database.embedded else await database.server_version(names[0])
-        programs = programs_for(database, major, backup.manifest.pg_dump)
-        progress("比对日志", "comparing with the log")
-        ends: Mapping[Place, int] = await log.ends(_topics(names)) if log else {}
-        kept: set[UUID] = set()
-        for name in names:
-            if name != LOG_SCHEMA:
-                kept |= await event_ids_in(programs, backup.folder / backup.manifest.services[name].dump, name)
-        behind = _kafka_behind(log, backup, ends) if log else _tables_behind(database, backup, present)
-        gone, newest = await _gone_in(behind, kept)
-        if log:
-            gone = await _without_repeats(log, backup, gone)
-        epoch = max([part.epoch for part in backup.manifest.services.values()] + [*present.values()]) + 1
-        # And above any that another restore of the same backup may have given: none ends in the second in which it began.
-        epoch = max(epoch, int(time.time()) - BEGINNING)
-        before(gone)
+        async with _marked(database, names, dry_run):
+            await _nobody_else(database, present)
+            major = database.embedded.programs.major if database.embedded else await database.server_version(names[0])
+            programs = programs_for(database, major, backup.manifest.pg_dump)
+            progress("比对日志", "comparing with the log")
+            ends: Mapping[Place, int] = await log.ends(_topics(names)) if log else {}
+            kept: set[UUID] = set()
+            for name in names:
+                if name != LOG_SCHEMA:
+                    kept |= await event_ids_in(programs, backup.folder / backup.manifest.services[name].dump, name)
+            behind = _kafka_behind(log, backup, ends) if log else _tables_behind(database, backup, present)
+            gone, newest = await _gone_in(behind, kept)
+            if log:
+                gone = await _without_repeats(log, backup, gone)
+            epoch = max([part.epoch for part in backup.manifest.services.values()] + [*present.values()]) + 1
+            # And above any that another restore of the same backup may have given: none ends in the second in which it began.
+            epoch = max(epoch, int(time.time()) - BEGINNING)
+            before(gone)
         if dry_run:
             return Restored(epoch, gone, [], [])
         progress("密钥", "keys")
         _put_keys(settings, backup)
         progress("清空数据库", "emptying the database")
-        await database.begin_restoring(names)
+        await database.empty(names)
         await database.prepare(names)
         for name in names:
             progress(f"恢复 {name}", f"restoring {name}")
@@ -220,6 +221,18 @@ async def _database_exists(database: Database) -> bool:
         )
     finally:
         await connection.close()
+
+
+@contextlib.asynccontextmanager
+async def _marked(database: Database, names: Sequence[str], dry_run: bool) -> AsyncIterator[None]:
+    """Nobody is let in from before the first look on; again where the look ends in a refusal, for then nothing was changed."""
+    first = not dry_run and await database.begin_restoring(names)
+    try:
+        yield
+    except BaseException:
+        if first:
+            await database.end_restoring(names)
+        raise
 
 
 async def _nobody_else(database: Database, names: Mapping[str, int]) -> None:

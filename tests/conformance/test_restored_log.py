@@ -210,7 +210,8 @@ async def test_a_restore_may_be_repeated_and_an_unfinished_one_lets_nobody_in(
         between = await shop.put("after the first")
         await shop.settle()
         database = shop.platform.database
-    await database.begin_restoring(["shelf"])  # and dies
+    assert await database.begin_restoring(["shelf"])
+    await database.empty(["shelf"])  # and dies
     with pytest.raises(StartupError, match="hetao restore --force"):
         async with opened(settings):
             pass
@@ -240,6 +241,8 @@ async def test_a_platform_that_runs_is_not_restored_over(settings: Settings, scr
         with Backup.open(scratch / "b.tar") as one, pytest.raises(StartupError, match="stop all processes"):
             await restore(settings, SHELF, one, force=True)
         assert await shop.rows("select title from thing") == [("a",)]
+    async with opened(settings) as again:  # the refusal has left no mark that keeps anybody out
+        assert await again.rows("select title from thing") == [("a",)]
 
 
 async def test_while_a_backup_looks_at_the_log_nothing_leaves_an_outbox(settings: Settings, scratch: Path) -> None:

@@ -30,8 +30,8 @@ create temp table clone as
 select n, s.id as sample, $2::timestamptz - $3::interval * (1 - n::float8 / $1) as at,
     $2::timestamptz - $3::interval * (1 - n::float8 / $1) - s.registered_at as later
 from generate_series(1, $1::int) as n
-join (select id, registered_at, row_number() over (order by id) - 1 as nth, count(*) over () as all from cases.case_file) as s
-    on s.nth = n % s.all
+join (select id, registered_at, row_number() over (order by id) - 1 as nth from cases.case_file) as s
+    on s.nth = n % (select count(*) from cases.case_file)
 """
 
 #: Table → the column that names its case, and what stands in its columns instead of the sample's value.
