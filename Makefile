@@ -53,7 +53,7 @@ bench: venv-dev ## 性能数字 · the figures of tests/load
 	$(BIN)/python -m tests.load $(ARGS)
 
 bench-split: venv-dev ## 分进程的性能数字 · the figures of separate processes on real engines
-	$(BIN)/python -m tests.load split events $(ARGS)
+	$(BIN)/python -m tests.load split stored events $(ARGS)
 
 drill: venv-dev ## 零丢失演练 · kills everything in turn and audits the books (WRITES=, SEED=, MODE=split|replicas|all)
 	$(BIN)/python -m tests.drill --writes $(or $(WRITES),100000) --seed $(or $(SEED),7) $(if $(MODE),--mode $(MODE)) $(ARGS)

@@ -1,5 +1,5 @@
 """The figures: `python -m tests.load` (`make bench`), or some of them: `python -m tests.load rpc gateway lifecycles start events`;
-`python -m tests.load sizes` stores a million cases, `python -m tests.load split` runs separate processes (`make bench-split`).
+`python -m tests.load sizes` stores a million cases, `python -m tests.load split stored` runs separate processes (`make bench-split`).
 
 Everything is measured on this machine in one run, over loopback, against a real `hetao serve` on a folder of its own with fsync on. The aims
 are ratios within the run; nothing here fails because a machine is slow or busy.
@@ -27,7 +27,7 @@ PARTS: dict[str, Callable[[float], Coroutine[Any, Any, RenderableType]]] = {
 }
 
 #: These take long, so only where they are named.
-LONG = {"sizes": sizes.measure, "split": split.measure}
+LONG = {"sizes": sizes.measure, "split": split.measure, "stored": split.measure_stored}
 
 
 @click.command()
