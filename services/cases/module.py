@@ -75,5 +75,10 @@ MODULE = Module(
         Sealed("step", "note", "cases.note", owner="case_id", key=int),
         Sealed("task", "demand", "cases.task"),
         Sealed("task", "result", "cases.task"),
+        Sealed("task", "ended_note", "cases.task"),
+        Sealed("task_return", "note", "cases.note", owner="case_id"),
+        Sealed("task_return", "reason", "cases.note", owner="case_id"),
+        Sealed("task_extension", "reason", "cases.note", owner="case_id"),
+        Sealed("task_extension", "note", "cases.note", owner="case_id"),
     ],
 )

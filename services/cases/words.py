@@ -73,6 +73,8 @@ class Parameters:
     most_duplicates: int
     most_parties: int
     follow_up_tries: int
+    most_extensions: int
+    most_extension_days: int
     pin_tries: int
     pin_locks: tuple[int, ...]
     source: str
@@ -121,6 +123,7 @@ class Words:
         self.categories = words("categories", Category)
         self.outcomes = words("outcomes", Outcome)
         self.grounds = words("grounds", Word)
+        self.return_grounds = words("return_grounds", Word)
         self.desks = words("desks", Desk)
         self.states = words("case_states", Word)
         self.scales = words("scales", Word)

@@ -367,7 +367,7 @@ def _figures(books: Books) -> Iterator[Difference]:
 # -- timers ------------------------------------------------------------------------------------------------------------
 
 #: States of a task in which its clock runs.
-TASK_RUNS = (states.DISPATCHED, states.SIGNED_IN, states.HANDLING, states.REWORK)
+TASK_RUNS = states.OPEN
 
 
 def _clocks(books: Books) -> Iterator[Difference]:

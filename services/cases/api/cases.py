@@ -115,6 +115,15 @@ class CaseApi:
         found = await self.service.handling.dispatch(unit, UUID(request.case_id), assignments, request.etag)
         return handling_pb2.DispatchCaseResponse(case=await self._shown(unit, found))
 
+    async def ReplaceLead(
+        self, request: handling_pb2.ReplaceLeadRequest, unit: Unit
+    ) -> handling_pb2.ReplaceLeadResponse:
+        lead = Assignment(request.department_id, "", True, request.limit_days, request.demand)
+        found = await self.service.redirecting.replace_lead(
+            unit, UUID(request.case_id), lead, request.cancel_former, request.reason, request.etag
+        )
+        return handling_pb2.ReplaceLeadResponse(case=await self._shown(unit, found))
+
     async def ReviewCase(self, request: handling_pb2.ReviewCaseRequest, unit: Unit) -> handling_pb2.ReviewCaseResponse:
         case_id, handling = UUID(request.case_id), self.service.handling
         if request.decision == types_pb2.REVIEW_DECISION_APPROVE:

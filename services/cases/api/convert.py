@@ -8,11 +8,11 @@ from typing import Any
 from hetao.cases.v1 import case_pb2, types_pb2
 from hetao.common.v1 import common_pb2
 from kit.proto import number_of, stamp, text_of
-from services.cases.model import Classification, Party, Task
+from services.cases.model import LAPSED, Classification, Party, Task, TaskExtension, TaskReturn
 from services.cases.service.chain import Chain
 from services.cases.service.intake import NewParty
 from services.cases.service.limits import ShownDeadline
-from services.cases.service.reading import Whole
+from services.cases.service.reading import Objection, OpenedTask, Whole
 
 
 def case(chain: Chain, whole: Whole) -> case_pb2.Case:
@@ -64,7 +64,7 @@ def _substance(chain: Chain, whole: Whole) -> dict[str, Any]:
             complexity=number_of(types_pb2.Complexity, file.complexity),
             restricted=file.restricted,
         ),
-        "tasks": [task(chain, *opened) for opened in whole.tasks],
+        "tasks": [task(chain, opened) for opened in whole.tasks],
         "registered_by": file.registered_by,
         "refusal": case_pb2.Refusal(ground=file.ground, channel=file.channel) if file.ground else None,
         "transferred_to": file.transferred_to,
@@ -95,7 +95,8 @@ def party(row: Party, values: Mapping[str, str]) -> case_pb2.Party:
     )
 
 
-def task(chain: Chain, row: Task, demand: str, result: str) -> case_pb2.Task:
+def task(chain: Chain, opened: OpenedTask) -> case_pb2.Task:
+    row = opened.task
     return case_pb2.Task(
         task_id=str(row.id),
         case_id=str(row.case_id),
@@ -105,9 +106,9 @@ def task(chain: Chain, row: Task, demand: str, result: str) -> case_pb2.Task:
         lead=row.lead,
         state=number_of(types_pb2.TaskState, row.state),
         limit_days=row.limit_amount,
-        deadline=None if row.answered else deadline(chain.limits.explained(row)),
-        demand=demand,
-        result=result,
+        deadline=deadline(chain.limits.explained(row)) if row.running else None,
+        demand=opened.demand,
+        result=opened.result,
         media_ids=row.media_ids,
         dispatched_at=stamp(row.dispatched_at),
         signed_in_at=stamp(row.signed_in_at),
@@ -116,6 +117,44 @@ def task(chain: Chain, row: Task, demand: str, result: str) -> case_pb2.Task:
         overdue_since=stamp(row.overdue_since),
         rework_count=row.rework_count,
         etag=str(row.version),
+        designated=row.designated,
+        returns=[task_return(said) for said in opened.returns],
+        extended_days=row.extended_days,
+        extensions=[task_extension(row, said) for said in opened.extensions],
+        ended_at=stamp(row.ended_at),
+        ended_note=opened.ended_note,
+        follows=str(row.follows or ""),
+    )
+
+
+def task_return(said: Objection[TaskReturn]) -> case_pb2.TaskReturn:
+    row = said.row
+    return case_pb2.TaskReturn(
+        ground=row.ground,
+        note=said.asked,
+        returned_by=row.returned_by,
+        returned_at=stamp(row.returned_at),
+        to_director=row.to_director,
+        decision=number_of(types_pb2.ReturnDecision, row.decision),
+        reason=said.answer,
+        decided_by=row.decided_by,
+        decided_at=stamp(row.decided_at),
+    )
+
+
+def task_extension(task: Task, said: Objection[TaskExtension]) -> case_pb2.TaskExtension:
+    """What nobody decided on before the task was answered or ended has lapsed."""
+    row = said.row
+    return case_pb2.TaskExtension(
+        days=row.days,
+        reason=said.asked,
+        media_ids=row.media_ids,
+        asked_by=row.asked_by,
+        asked_at=stamp(row.asked_at),
+        decision=number_of(types_pb2.ExtensionDecision, row.decision or ("" if task.asked_days else LAPSED)),
+        note=said.answer,
+        decided_by=row.decided_by,
+        decided_at=stamp(row.decided_at),
     )
 
 

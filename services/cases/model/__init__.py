@@ -9,9 +9,11 @@ from services.cases.model.case import CaseFile, Classification, after_follow_up
 from services.cases.model.centre import Centre
 from services.cases.model.code import NUMBERS_PER_DAY, case_code, check_digit, day_digits, read_code
 from services.cases.model.limit import DIRECTOR, NOBODY, REMINDED, SUPERIOR, Limit
+from services.cases.model.objection import GRANTED, LAPSED, OVERRULED, REFUSED, UPHELD, TaskExtension, TaskReturn
 from services.cases.model.party import Party
 from services.cases.model.states import (
     ACCEPTED,
+    CANCELLED,
     CASE_MOVES,
     CENTRE_REVIEW,
     CLOSED,
@@ -19,32 +21,46 @@ from services.cases.model.states import (
     FOLLOW_UP,
     HANDLING,
     NOT_ACCEPTED,
+    OPEN,
+    OVER,
+    REASSIGNED,
     REGISTERED,
     RESULT_SUBMITTED,
+    RETURN_PENDING,
     REWORK,
     RUNNING,
     SIGNED_IN,
     TASK_MOVES,
     TRANSFERRED,
+    WAIVED,
 )
-from services.cases.model.task import Assignment, Task, all_answered, check_assignments
+from services.cases.model.task import Assignment, Task, all_answered, check_assignments, check_free, holders
 from services.cases.model.told import TOLD, ToldStep, for_parties
 
 __all__ = [
     "ACCEPTED",
+    "CANCELLED",
     "CASE_MOVES",
     "CENTRE_REVIEW",
     "CLOSED",
     "DIRECTOR",
     "DISPATCHED",
     "FOLLOW_UP",
+    "GRANTED",
     "HANDLING",
+    "LAPSED",
     "NOBODY",
     "NOT_ACCEPTED",
     "NUMBERS_PER_DAY",
+    "OPEN",
+    "OVER",
+    "OVERRULED",
+    "REASSIGNED",
+    "REFUSED",
     "REGISTERED",
     "REMINDED",
     "RESULT_SUBMITTED",
+    "RETURN_PENDING",
     "REWORK",
     "RUNNING",
     "SIGNED_IN",
@@ -52,6 +68,8 @@ __all__ = [
     "TASK_MOVES",
     "TOLD",
     "TRANSFERRED",
+    "UPHELD",
+    "WAIVED",
     "Assignment",
     "CaseFile",
     "Centre",
@@ -59,13 +77,17 @@ __all__ = [
     "Limit",
     "Party",
     "Task",
+    "TaskExtension",
+    "TaskReturn",
     "ToldStep",
     "after_follow_up",
     "all_answered",
     "case_code",
     "check_assignments",
     "check_digit",
+    "check_free",
     "day_digits",
     "for_parties",
+    "holders",
     "read_code",
 ]

@@ -34,7 +34,7 @@ class CaseFile:
     content      sealed title, description and place
     round        how many limits it has had: a notice is sent once per limit
     reporter     account of the grid worker whose report it came from
-    departments  ids of the departments that were given a task, so that a row alone says whom it concerns
+    departments  ids of the departments that have a task which is not over, so that a row alone says whom it concerns
     """
 
     id: UUID
@@ -84,6 +84,7 @@ class CaseFile:
     reporter: str = ""
     departments: Sequence[str] = ()
     version: int = 1
+    lead_replaced: bool = False
 
     @property
     def running(self) -> bool:
@@ -128,6 +129,17 @@ class CaseFile:
             raise FailedPrecondition("NOT_CLASSIFIED")
         return dispatched
 
+    def held_by(self, departments: Sequence[str]) -> CaseFile:
+        """Whom it concerns now that tasks were given or ended."""
+        return replace(self, departments=departments)
+
+    def replace_lead(self) -> CaseFile:
+        """Once in the life of a case."""
+        replaced = CASE_MOVES.apply(self, "replace lead", lead_replaced=True)
+        if self.lead_replaced:
+            raise FailedPrecondition("LEAD_REPLACED_ALREADY")
+        return replaced
+
     def submit_result(self) -> CaseFile:
         return CASE_MOVES.apply(self, "submit result")
 
@@ -154,7 +166,7 @@ class CaseFile:
             concluded_at=at,
             resolved_at=at if outcome.counts_resolved else None,
         )
-        if waiting := [task for task in tasks if not task.desk and task.state != ACCEPTED]:
+        if waiting := [task for task in tasks if not task.desk and not task.over and task.state != ACCEPTED]:
             raise FailedPrecondition("TASKS_OPEN", count=len(waiting))
         if kind.classified and not self.category:
             raise FailedPrecondition("NOT_CLASSIFIED")

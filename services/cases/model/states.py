@@ -20,6 +20,7 @@ CASE_MOVES = Moves(
     (REGISTERED, "transfer", TRANSFERRED),
     (ACCEPTED, "dispatch", HANDLING),
     (HANDLING, "dispatch", HANDLING),
+    (HANDLING, "replace lead", HANDLING),
     (HANDLING, "submit result", RESULT_SUBMITTED),
     (RESULT_SUBMITTED, "approve", CENTRE_REVIEW),
     (RESULT_SUBMITTED, "send back", HANDLING),
@@ -37,9 +38,20 @@ RUNNING = (REGISTERED, ACCEPTED, HANDLING, RESULT_SUBMITTED, CENTRE_REVIEW)
 
 # A task's, beside those that it shares with a case.
 DISPATCHED, SIGNED_IN, REWORK = "dispatched", "signed_in", "rework"
+RETURN_PENDING, REASSIGNED, CANCELLED, WAIVED = "return_pending", "reassigned", "cancelled", "waived"
+
+#: The department still has to do something, or wants to be rid of it.
+OPEN = (DISPATCHED, SIGNED_IN, HANDLING, REWORK, RETURN_PENDING)
+#: Over without a result: nobody waits for it, and its department has no part in the case by it.
+OVER = (REASSIGNED, CANCELLED, WAIVED)
 
 TASK_MOVES = Moves(
     (DISPATCHED, "sign in", SIGNED_IN),
+    (DISPATCHED, "return", RETURN_PENDING),
+    (RETURN_PENDING, "overrule", DISPATCHED),
+    (RETURN_PENDING, "designate", DISPATCHED),
+    (RETURN_PENDING, "pass on", REASSIGNED),
+    (RETURN_PENDING, "call off", CANCELLED),
     (SIGNED_IN, "start", HANDLING),
     (REWORK, "start", HANDLING),
     (SIGNED_IN, "submit", RESULT_SUBMITTED),
@@ -50,5 +62,16 @@ TASK_MOVES = Moves(
     (ACCEPTED, "send back", REWORK),
     (HANDLING, "conclude", ACCEPTED),  # a desk of the centre: its task ends with the case's conclusion
     (REWORK, "conclude", ACCEPTED),
+    # More time is asked for and decided on while the work goes on.
+    *(
+        (state, action, state)
+        for state in (SIGNED_IN, HANDLING, REWORK)
+        for action in ("ask extension", "decide extension")
+    ),
+    *((state, "reassign", REASSIGNED) for state in (DISPATCHED, SIGNED_IN, HANDLING)),
+    *((state, "cancel", CANCELLED) for state in (DISPATCHED, SIGNED_IN, HANDLING, REWORK)),
+    *((state, "waive", WAIVED) for state in (DISPATCHED, SIGNED_IN, HANDLING, REWORK)),
+    (RESULT_SUBMITTED, "take the lead", HANDLING),  # the lead's result is that of the case: it answers again, last
+    (ACCEPTED, "take the lead", HANDLING),
     about="task",
 )

@@ -19,6 +19,7 @@ TOLD = {
     "transfer": "transferred",
     "dispatch": DISPATCHED,
     "dispatch to desk": DISPATCHED,
+    "extend": "extended",
     "submit result": UNDER_REVIEW,
     "conclude": CONCLUDED,
     "close": "closed",

@@ -8,8 +8,10 @@ from services.cases.service.clocks import Clocks
 from services.cases.service.figures import FiguresService
 from services.cases.service.handling import Handling
 from services.cases.service.intake import Intake
+from services.cases.service.objections import Objections
 from services.cases.service.progress import ProgressLookup
 from services.cases.service.reading import Reading
+from services.cases.service.redirecting import Redirecting
 
 
 class Cases:
@@ -18,6 +20,7 @@ class Cases:
     def __init__(self, runtime: Runtime):
         self.chain = Chain(runtime)
         self.intake, self.handling, self.clocks = Intake(self.chain), Handling(self.chain), Clocks(self.chain)
+        self.objections, self.redirecting = Objections(self.chain), Redirecting(self.chain)
         self.reading = Reading(self.chain)
         self.progress = ProgressLookup(self.chain)
         self.figures = FiguresService(self.chain)

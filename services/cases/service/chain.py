@@ -41,6 +41,15 @@ class Chain:
         unit.match(etag, found.case)
         return found
 
+    async def own_task(self, unit: Unit, case_id: UUID, task_id: UUID, etag: str) -> tuple[Folder, Task]:
+        """A department's task for a decision of the responsible centre. NotFound for a desk's. `etag`: the task's."""
+        found = await self.own(unit, case_id, "")
+        for task in found.tasks:
+            if task.id == task_id and not task.desk:
+                unit.match(etag, task)
+                return found, task
+        raise NotFound("NOT_FOUND", resource="task")
+
     async def task_for_work(self, unit: Unit, case_id: UUID, task_id: UUID, etag: str) -> tuple[Folder, Task]:
         """The case and the task that the caller's department was given. NotFound for anybody else's."""
         found = await store.folder(unit, case_id)

@@ -54,7 +54,7 @@ class Clocks:
         case = await store.CASES.get(unit, case_id)
         task = await store.TASKS.get(unit, task_id)
         moment = self.chain.limits.next_moment(task)
-        if task.answered or moment is None:
+        if not task.running or moment is None:
             return
         if moment > unit.now:
             unit.schedule(TASK_CLOCK, task.id, at=moment)

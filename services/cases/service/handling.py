@@ -7,11 +7,11 @@ from dataclasses import replace
 from uuid import UUID
 
 from kit.errors import InvalidArgument, NotFound, PermissionDenied
-from kit.events import Event
 from kit.unit import Unit
 from services.cases import model
 from services.cases.model import Assignment, CaseFile, Party, Task
 from services.cases.service import telling
+from services.cases.service.assigning import Assigning
 from services.cases.service.chain import Chain
 from services.cases.service.limits import CASE_CLOCK, TASK_CLOCK
 from services.cases.service.sealed import seal_note
@@ -22,7 +22,7 @@ from services.cases.store.cases import Folder, Step
 
 class Handling:
     def __init__(self, chain: Chain):
-        self.chain = chain
+        self.chain, self.assigning = chain, Assigning(chain)
 
     # -- dispatch ---------------------------------------------------------------------------------------------------------
 
@@ -33,60 +33,15 @@ class Handling:
         kind = self.chain.words.kinds.get(case.kind, unit.today)
         model.check_assignments(assignments, present)
         case = case.dispatch(kind, [one.department for one in assignments if one.department])
-        names = await self._names(unit, case, assignments)
+        names = await self.assigning.names(unit, case, assignments)
         tasks = [
-            self._task(unit, case, one, name, len(present) + n)
+            self.assigning.task(unit, case, one, name, len(present) + n)
             for n, (one, name) in enumerate(zip(assignments, names, strict=True))
         ]
         await store.TASKS.add_all(unit, tasks)
-        steps = []
-        for task in tasks:
-            part = self.chain.named("part", "lead" if task.lead else "co")
-            facts = {**of_department(task), **part, "days": task.limit_amount, "due": day(task.due_at)}
-            steps.append(step("dispatch to desk" if task.desk else "dispatch", facts))
-            if not task.desk:
-                self.chain.limits.set_clock(unit, task)
-                unit.emit(self._tell(case, task, "cases.dispatched", "duty_officer"))
+        steps = [self.assigning.give(unit, case, task) for task in tasks]
         case = await self.chain.save(unit, case, "dispatch", *steps)
         return replace(found, case=case, tasks=[*present, *tasks])
-
-    async def _names(self, unit: Unit, case: CaseFile, assignments: Sequence[Assignment]) -> list[tuple[str, str]]:
-        """The names of departments and desks in Chinese and English, in order. InvalidArgument for what the grid or the centre does not have."""
-        centre = (await self.chain.centres.all(unit))[case.centre]
-        wanted = [one.department for one in assignments if one.department]
-        departments = await store.departments(unit, wanted) if wanted else {}
-        names = []
-        for n, one in enumerate(assignments):
-            if one.desk:
-                desk = self.chain.words.desks.get(one.desk, unit.today, field=f"assignments[{n}].desk")
-                if centre.level not in desk.levels:
-                    raise InvalidArgument("DESK_UNKNOWN", field=f"assignments[{n}].desk", desk=one.desk)
-                names.append((desk.zh, desk.en))
-                continue
-            department = departments.get(one.department)
-            # Departments of the case's own county and of the levels above it.
-            if department is None or not _same_line(department.division, case.county):
-                raise InvalidArgument("DEPARTMENT_UNKNOWN", field=f"assignments[{n}].department_id")
-            names.append((department.name, department.name_en))
-        return names
-
-    def _task(self, unit: Unit, case: CaseFile, one: Assignment, names: tuple[str, str], nth: int) -> Task:
-        task_id = unit.new_id(nth)
-        task = Task(
-            id=task_id,
-            case_id=case.id,
-            centre=case.centre,
-            department=one.department or case.centre,
-            department_name=names[0],
-            department_name_en=names[1],
-            desk=one.desk,
-            lead=one.lead,
-            state=model.DISPATCHED,
-            dispatched_at=unit.now,
-            **self.chain.limits.new("cases.task", unit.now, one.limit_days).columns(),
-            demand=unit.seal("cases.task", task_id, one.demand) if one.demand else None,
-        )
-        return task.sign_in(unit.principal.account, unit.now).start() if one.desk else task
 
     # -- the departments ----------------------------------------------------------------------------------------------------
 
@@ -115,11 +70,7 @@ class Handling:
         steps = [step("submit", of_department(task))]
         what = "submit task"
         if model.all_answered([submitted if one.id == task.id else one for one in tasks]):
-            case, what = case.submit_result(), "submit result"
-            steps.append(step("submit result"))
-            unit.emit(
-                telling.notice("cases.result_submitted", case, task.id, task.round, [(case.centre, "dispatcher")])
-            )
+            case, what = self.assigning.all_in(unit, case, task, steps), "submit result"
         await self.chain.save(unit, case, what, *steps)
         return submitted
 
@@ -137,7 +88,7 @@ class Handling:
         """The named departments, or the lead, work on under the limit of a rework. InvalidArgument(TASK_UNKNOWN)."""
         found = await self.chain.own(unit, case_id, etag)
         case = found.case.send_back()
-        tasks = {task.id: task for task in found.tasks if not task.desk}
+        tasks = {task.id: task for task in found.tasks if not task.desk and not task.over}
         wanted = task_ids or [task.id for task in tasks.values() if task.lead]
         if not wanted:
             raise InvalidArgument("TASK_UNKNOWN", field="task_ids")
@@ -157,7 +108,7 @@ class Handling:
         """A department is told and its clock runs anew."""
         if not task.desk:
             self.chain.limits.set_clock(unit, task)
-            unit.emit(self._tell(case, task, "cases.rework", "duty_officer"))
+            unit.emit(self.assigning.tell(case, task, "cases.rework"))
 
     async def _save_tasks(self, unit: Unit, tasks: Sequence[Task], changed: Sequence[Task]) -> list[Task]:
         """All tasks of the case, with those that were changed as they are now."""
@@ -174,7 +125,7 @@ class Handling:
         word = self.chain.words.outcomes.get(outcome, unit.today, field="outcome")
         sealed = seal_note(unit, before.id, note)
         case = before.conclude(word, sealed, unit.now, kind, found.tasks, len(parties))
-        ended = [task.conclude(unit.now) for task in found.tasks if task.desk and task.state != model.ACCEPTED]
+        ended = [task.conclude(unit.now) for task in found.tasks if task.desk and task.running]
         tasks = await self._save_tasks(unit, found.tasks, ended)
         unit.cancel(CASE_CLOCK, case.id)
         steps = [step("conclude", both("outcome", word), note=sealed)]
@@ -244,14 +195,3 @@ class Handling:
         to = [(case.centre, "dispatcher")]
         unit.emit(telling.notice("cases.reopened", case, case.id, case.round, to, due=day(limit.due_at)))
         return Folder(case, tasks, parties)
-
-    def _tell(self, case: CaseFile, task: Task, template: str, post: str) -> Event:
-        to = [(task.department, post)]
-        return telling.notice(
-            template, case, task.id, task.round, to, due=day(task.due_at), days=str(task.limit_amount)
-        )
-
-
-def _same_line(division: str, county: str) -> bool:
-    """Whether a department belongs to the county, to something in it, or to a level above it."""
-    return division.startswith(county) or county.startswith(division)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 from kit.clock import business_date
-from kit.statutory import Deadline, Deadlines
+from kit.statutory import Deadline, Deadlines, Extension
 from kit.unit import Unit
 from services.cases import model
 from services.cases.model import CaseFile, Limit, Task
@@ -31,7 +32,7 @@ class Limits:
 
     def __init__(self, deadlines: Deadlines, words: Words):
         self.deadlines, self.words = deadlines, words
-        self._explained: dict[tuple[str, str, int, datetime, datetime], ShownDeadline] = {}
+        self._explained: dict[tuple[Any, ...], ShownDeadline] = {}
 
     def new(self, rule_name: str, start: datetime, amount: int = 0) -> Limit:
         """By the rule in force; `amount` where somebody set it."""
@@ -43,12 +44,12 @@ class Limits:
         rule = self.deadlines.rule(row.limit_rule, business_date(row.limit_from), row.limit_version)
         if rule.amount != row.limit_amount:
             rule = replace(rule, amount=row.limit_amount)
-        return self.deadlines.due(rule, row.limit_from)
+        return self.deadlines.due(rule, row.limit_from, extensions=_extensions(row))
 
     def explained(self, row: CaseFile | Task) -> ShownDeadline:
         """A running limit as people read it. The same facts are explained once; an explanation names its start to the minute."""
         start = row.limit_from.replace(second=0, microsecond=0)
-        key = row.limit_rule, row.limit_version, row.limit_amount, start, row.due_at
+        key = row.limit_rule, row.limit_version, row.limit_amount, start, row.due_at, *_extensions(row)
         shown = self._explained.get(key)
         if shown is None:
             due = self.deadline(row)
@@ -78,3 +79,12 @@ class Limits:
             unit.cancel(kind, row.id)
         else:
             unit.schedule(kind, row.id, at=moment)
+
+
+def _extensions(row: CaseFile | Task) -> tuple[Extension, ...]:
+    """What a department was granted beyond the limit of its task, in one."""
+    if not isinstance(row, Task) or not row.extended_days:
+        return ()
+    source = f"data/rules/cases.toml {row.extended_version}"
+    ground, ground_en = "承办部门期满前申请", "the department asked before expiry"
+    return (Extension(row.extended_days, row.extended_by, ground, source, ground_en),)

@@ -91,5 +91,5 @@ class ProgressLookup:
         )
         identity = orjson.loads(unit.open("cases.party", party.id, party.identity))
         centre = (await self.chain.centres.all(unit))[case.centre]
-        departments = [task.department_name for task in found.tasks]
+        departments = [task.department_name for task in found.tasks if not task.over]
         return Progress(case, party, masked(party, identity)["name"], centre.name, departments, stage, steps)

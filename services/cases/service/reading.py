@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 import orjson
@@ -15,15 +15,38 @@ from kit.identity import Principal
 from kit.masking import mask_id_number, mask_name, mask_phone
 from kit.paging import FIRST_ID, FIRST_MOMENT, LAST_ID, Page
 from kit.unit import Unit
-from services.cases.model import CaseFile, Centre, Party, Task
+from services.cases.model import CaseFile, Centre, Party, Task, TaskExtension, TaskReturn
 from services.cases.service.chain import Chain
 from services.cases.service.sealed import open_content, open_note
 from services.cases.service.steps import filled, step
 from services.cases.store import cases as store
 from services.cases.store.cases import FULL, Disclosure, Folder, Scope, view
 
+S = TypeVar("S", TaskReturn, TaskExtension)
+
 #: Which column holds a division of so many digits.
 LEVELS = {4: "city", 6: "county", 9: "township", 12: "community"}
+
+
+@dataclass(frozen=True, slots=True)
+class Objection(Generic[S]):
+    """A return or a request for more time: what the department said, and what whoever decided said."""
+
+    row: S
+    asked: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedTask:
+    """A task with what was written in it. `ended_note`: why it is over without a result."""
+
+    task: Task
+    demand: str = ""
+    result: str = ""
+    ended_note: str = ""
+    returns: Sequence[Objection[TaskReturn]] = ()
+    extensions: Sequence[Objection[TaskExtension]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +59,7 @@ class Whole:
     content: dict[str, str]
     outcome_note: str
     parties: Sequence[tuple[Party, dict[str, str]]]
-    tasks: Sequence[tuple[Task, str, str]]
+    tasks: Sequence[OpenedTask]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +93,7 @@ class Reading:
             open_content(unit, case),
             open_note(unit, case.id, case.outcome_note),
             [(party, masked(party, self.identity(unit, party))) for party in found.parties],
-            [self.opened(unit, task) for task in found.tasks],
+            await self.opened(unit, found.tasks),
         )
 
     async def alone(self, unit: Unit, case: CaseFile) -> Whole:
@@ -94,13 +117,14 @@ class Reading:
         )
         return [await self.alone(unit, case) for case in rows], token
 
-    async def tasks(self, unit: Unit, request: Any, state: str) -> tuple[list[tuple[Task, str, str]], str]:
-        """The tasks of the caller's own department."""
+    async def tasks(self, unit: Unit, request: Any, state: str) -> tuple[list[OpenedTask], str]:
+        """The tasks of the caller's own department. Of one that is over it sees that and why, and nothing of the matter any more."""
         page = Page.of(unit, request)
         after: Any = page.after or (FIRST_MOMENT, FIRST_ID)
         found = await store.page_of_tasks(unit, unit.principal.department, state, after, page.limit)
         rows, token = page.cut(found, key=lambda task: (task.due_at, task.id))
-        return [self.opened(unit, task) for task in rows], token
+        shown = await self.opened(unit, rows)
+        return [replace(one, demand="", result="") if one.task.over else one for one in shown], token
 
     async def timeline(self, unit: Unit, case_id: UUID, request: Any) -> tuple[list[Entry], str]:
         """NotFound also for those who may know the stage alone: a timeline tells more."""
@@ -133,10 +157,32 @@ class Reading:
         identity: dict[str, str] = orjson.loads(unit.open("cases.party", party.id, party.identity))
         return identity
 
-    def opened(self, unit: Unit, task: Task) -> tuple[Task, str, str]:
-        """A task with its demand and its result."""
-        demand, result = (unit.open("cases.task", task.id, text) if text else "" for text in (task.demand, task.result))
-        return task, demand, result
+    async def opened(self, unit: Unit, tasks: Sequence[Task]) -> list[OpenedTask]:
+        """Tasks with their texts, and with what departments said against them. Most have nothing of that, and are not asked for it."""
+        returned = [task.case_id for task in tasks if task.refusals]
+        asking = [task.case_id for task in tasks if task.asks]
+        returns = await store.returns(unit, returned) if returned else []
+        extensions = await store.extensions(unit, asking) if asking else []
+        return [
+            OpenedTask(
+                task,
+                self._text(unit, task, task.demand),
+                self._text(unit, task, task.result),
+                self._text(unit, task, task.ended_note),
+                [self._said(unit, one, one.note, one.reason) for one in returns if one.task_id == task.id],
+                [self._said(unit, one, one.reason, one.note) for one in extensions if one.task_id == task.id],
+            )
+            for task in tasks
+        ]
+
+    async def one(self, unit: Unit, task: Task) -> OpenedTask:
+        return (await self.opened(unit, [task]))[0]
+
+    def _text(self, unit: Unit, task: Task, sealed: bytes | None) -> str:
+        return unit.open("cases.task", task.id, sealed) if sealed else ""
+
+    def _said(self, unit: Unit, row: S, asked: bytes | None, answer: bytes | None) -> Objection[S]:
+        return Objection(row, open_note(unit, row.case_id, asked), open_note(unit, row.case_id, answer))
 
     def entry(self, unit: Unit, case_id: UUID, row: Any) -> Entry:
         zh, en = self.sentence(row["what"], row["params"])

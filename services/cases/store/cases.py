@@ -17,7 +17,7 @@ from kit.identity import Principal
 from kit.table import Table
 from kit.unit import Unit
 from services.cases import model
-from services.cases.model import CaseFile, Centre, Party, Task
+from services.cases.model import CaseFile, Centre, Party, Task, TaskExtension, TaskReturn
 
 #: What a caller may know of a case: all of it (parties masked), where it stands, or not even that it exists.
 FULL, STAGE, NOTHING = "full", "stage", ""
@@ -77,6 +77,8 @@ CASES = Table("case_file", CaseFile, visible=lambda unit, case: view(unit.princi
 TASKS = Table("task", Task)
 PARTIES = Table("party", Party)
 DISCLOSURES = Table("disclosure", Disclosure)
+RETURNS = Table("task_return", TaskReturn)
+EXTENSIONS = Table("task_extension", TaskExtension)
 
 #: A case's tasks and parties as two arrays of rows, to stand in a select list. `{0}`: the case's id.
 PARTS = (
@@ -94,7 +96,11 @@ class Folder:
     parties: Sequence[Party] = ()
 
 
-OPEN_TASKS = f"state in ('{model.DISPATCHED}', '{model.SIGNED_IN}', '{model.HANDLING}', '{model.REWORK}')"
+def _states(states: Sequence[str]) -> str:
+    return "(" + ", ".join(f"'{state}'" for state in states) + ")"
+
+
+OPEN_TASKS = f"state in {_states(model.OPEN)}"
 
 
 async def folder(unit: Unit, case_id: UUID) -> Folder:
@@ -182,9 +188,8 @@ async def page_of_cases(unit: Unit, scope: Scope, state: str, kind: str, before:
             where = "county >= $1 and county < $1 || 'x' and id < $2" + narrowed
         case "department":
             value = list(scope.values)
-            where = (
-                f"id in (select case_id from task where department = any($1) and case_id < $2) and id < $2{narrowed}"
-            )
+            given = f"department = any($1) and case_id < $2 and state not in {_states(model.OVER)}"
+            where = f"id in (select case_id from task where {given}) and id < $2{narrowed}"
         case "community":
             where = f"township = left($1, 9) and community = $1 and id < $2{narrowed}"
         case "centre" if len(scope.values) > 1:  # a page of each, so that the index gives every one in its order
@@ -200,10 +205,20 @@ async def page_of_tasks(
 ) -> list[Task]:
     """A department's tasks, the nearest limit first; all that are open when `state` is empty."""
     narrowed = OPEN_TASKS + (f" and state = '{state}'" if state else "")
-    if state in (model.RESULT_SUBMITTED, model.ACCEPTED):
+    if state in (model.RESULT_SUBMITTED, model.ACCEPTED, *model.OVER):
         narrowed = f"state = '{state}'"
     where = f"department = $1 and {narrowed} and (due_at, id) > ($2, $3) order by due_at, id limit $4"
     return await TASKS.list(unit, where, department, *after, limit)
+
+
+async def returns(unit: Unit, cases: Sequence[UUID]) -> list[TaskReturn]:
+    """Every return of tasks of the cases, the oldest first."""
+    return await RETURNS.list(unit, "case_id = any($1) order by id limit 1000", list(cases))
+
+
+async def extensions(unit: Unit, cases: Sequence[UUID]) -> list[TaskExtension]:
+    """Every request for more time of tasks of the cases, the oldest first."""
+    return await EXTENSIONS.list(unit, "case_id = any($1) order by id limit 1000", list(cases))
 
 
 # -- the timeline -----------------------------------------------------------------------------------------------------------------
@@ -395,7 +410,7 @@ OVERDUE = """
 select
     (select count(*) from case_file where told >= 2 and state = 'registered'),
     (select count(*) from case_file where told >= 2 and state in ('accepted', 'handling', 'result_submitted', 'centre_review')),
-    (select count(*) from task where told >= 2 and state in ('dispatched', 'signed_in', 'handling', 'rework'))
+    (select count(*) from task where told >= 2 and state in ('dispatched', 'signed_in', 'handling', 'rework', 'return_pending'))
 """
 
 

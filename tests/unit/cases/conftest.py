@@ -20,6 +20,7 @@ from hetao.cases.v1 import (
     centres_pb2_grpc,
     handling_pb2,
     intake_pb2,
+    objections_pb2,
     progress_pb2,
     progress_pb2_grpc,
     statistics_pb2,
@@ -132,6 +133,55 @@ class CentreAtWork:
     ) -> case_pb2.Task:
         request = tasks_pb2.SubmitTaskResultRequest(case_id=case.case_id, task_id=task.task_id, result=result, **more)
         return (await self.tasks(by or OFFICERS[task.department_id]).SubmitTaskResult(request)).task  # type: ignore[no-any-return]
+
+    async def give_back(
+        self, case: case_pb2.Case, task: case_pb2.Task, ground: str = "not_competent", by: str = "", **more: Any
+    ) -> case_pb2.Task:
+        """The department returns its task (退回)."""
+        request = objections_pb2.ReturnTaskRequest(
+            case_id=case.case_id, task_id=task.task_id, ground=ground, note="不属于本单位职责", **more
+        )
+        return (await self.tasks(by or OFFICERS[task.department_id]).ReturnTask(request)).task  # type: ignore[no-any-return]
+
+    async def ask_extension(
+        self, case: case_pb2.Case, task: case_pb2.Task, days: int = 3, by: str = "", **more: Any
+    ) -> case_pb2.Task:
+        """The department asks for more time (延期)."""
+        request = objections_pb2.RequestExtensionRequest(
+            case_id=case.case_id, task_id=task.task_id, days=days, reason="等待伤残鉴定结论", **more
+        )
+        return (await self.tasks(by or OFFICERS[task.department_id]).RequestExtension(request)).task  # type: ignore[no-any-return]
+
+    async def on_task(
+        self, rpc: str, case: case_pb2.Case, task: case_pb2.Task, by: str = "dispatcher-2", **more: Any
+    ) -> case_pb2.Case:
+        """A decision of the centre on a task; the case after it."""
+        request = getattr(objections_pb2, f"{rpc}Request")(case_id=case.case_id, task_id=task.task_id, **more)
+        return (await getattr(self.tasks(by), rpc)(request)).case  # type: ignore[no-any-return]
+
+    async def decide_return(
+        self, case: case_pb2.Case, task: case_pb2.Task, *, upheld: bool, by: str = "dispatcher-2", **more: Any
+    ) -> case_pb2.Case:
+        decision = types_pb2.RETURN_DECISION_UPHELD if upheld else types_pb2.RETURN_DECISION_OVERRULED
+        return await self.on_task(
+            "DecideReturn", case, task, by, decision=decision, **({"reason": "核实后决定"} | more)
+        )
+
+    async def decide_extension(
+        self, case: case_pb2.Case, task: case_pb2.Task, *, granted: bool, by: str = "dispatcher-2", **more: Any
+    ) -> case_pb2.Case:
+        decision = types_pb2.EXTENSION_DECISION_GRANTED if granted else types_pb2.EXTENSION_DECISION_REFUSED
+        return await self.on_task(
+            "DecideExtension", case, task, by, decision=decision, **({"reason": "确有必要"} | more)
+        )
+
+    async def replace_lead(
+        self, case: case_pb2.Case, department_id: str, by: str = "dispatcher-2", **more: Any
+    ) -> case_pb2.Case:
+        request = handling_pb2.ReplaceLeadRequest(
+            case_id=case.case_id, department_id=department_id, **({"reason": "牵头不力"} | more)
+        )
+        return (await self.cases(by).ReplaceLead(request)).case  # type: ignore[no-any-return]
 
     async def answered(self, **more: Any) -> case_pb2.Case:
         """All three departments have answered, the lead last."""

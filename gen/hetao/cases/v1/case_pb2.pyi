@@ -428,6 +428,13 @@ class Task(_message.Message):
     OVERDUE_SINCE_FIELD_NUMBER: _builtins.int
     REWORK_COUNT_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    DESIGNATED_FIELD_NUMBER: _builtins.int
+    RETURNS_FIELD_NUMBER: _builtins.int
+    EXTENDED_DAYS_FIELD_NUMBER: _builtins.int
+    EXTENSIONS_FIELD_NUMBER: _builtins.int
+    ENDED_AT_FIELD_NUMBER: _builtins.int
+    ENDED_NOTE_FIELD_NUMBER: _builtins.int
+    FOLLOWS_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     """Id, a UUID."""
     case_id: _builtins.str
@@ -454,6 +461,14 @@ class Task(_message.Message):
     """How often its result was sent back."""
     etag: _builtins.str
     """Version, to send back with a change."""
+    designated: _builtins.bool
+    """The centre's director named the department (指定承办): it returns nothing any more."""
+    extended_days: _builtins.int
+    """Working days that were granted on the present limit, beyond `limit_days`."""
+    ended_note: _builtins.str
+    """Why."""
+    follows: _builtins.str
+    """The task of another department that it took the place of."""
     @_builtins.property
     def deadline(self) -> Global___Deadline:
         """When that is, and why."""
@@ -478,6 +493,18 @@ class Task(_message.Message):
     def overdue_since(self) -> _timestamp_pb2.Timestamp:
         """When its limit passed unanswered."""
 
+    @_builtins.property
+    def returns(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaskReturn]:
+        """Every time the department returned it, the oldest first."""
+
+    @_builtins.property
+    def extensions(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaskExtension]:
+        """Every time the department asked for more time, the oldest first."""
+
+    @_builtins.property
+    def ended_at(self) -> _timestamp_pb2.Timestamp:
+        """When it ended without a result: reassigned, cancelled or waived."""
+
     def __init__(
         self,
         *,
@@ -500,14 +527,139 @@ class Task(_message.Message):
         overdue_since: _timestamp_pb2.Timestamp | None = ...,
         rework_count: _builtins.int = ...,
         etag: _builtins.str = ...,
+        designated: _builtins.bool = ...,
+        returns: _abc.Iterable[Global___TaskReturn] | None = ...,
+        extended_days: _builtins.int = ...,
+        extensions: _abc.Iterable[Global___TaskExtension] | None = ...,
+        ended_at: _timestamp_pb2.Timestamp | None = ...,
+        ended_note: _builtins.str = ...,
+        follows: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "dispatched_at", b"dispatched_at", "overdue_since", b"overdue_since", "signed_in_at", b"signed_in_at", "submitted_at", b"submitted_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "dispatched_at", b"dispatched_at", "ended_at", b"ended_at", "overdue_since", b"overdue_since", "signed_in_at", b"signed_in_at", "submitted_at", b"submitted_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_id", b"case_id", "deadline", b"deadline", "demand", b"demand", "department_id", b"department_id", "department_name", b"department_name", "desk", b"desk", "dispatched_at", b"dispatched_at", "etag", b"etag", "lead", b"lead", "limit_days", b"limit_days", "media_ids", b"media_ids", "overdue_since", b"overdue_since", "result", b"result", "rework_count", b"rework_count", "signed_in_at", b"signed_in_at", "signed_in_by", b"signed_in_by", "state", b"state", "submitted_at", b"submitted_at", "task_id", b"task_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_id", b"case_id", "deadline", b"deadline", "demand", b"demand", "department_id", b"department_id", "department_name", b"department_name", "designated", b"designated", "desk", b"desk", "dispatched_at", b"dispatched_at", "ended_at", b"ended_at", "ended_note", b"ended_note", "etag", b"etag", "extended_days", b"extended_days", "extensions", b"extensions", "follows", b"follows", "lead", b"lead", "limit_days", b"limit_days", "media_ids", b"media_ids", "overdue_since", b"overdue_since", "result", b"result", "returns", b"returns", "rework_count", b"rework_count", "signed_in_at", b"signed_in_at", "signed_in_by", b"signed_in_by", "state", b"state", "submitted_at", b"submitted_at", "task_id", b"task_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Task: _TypeAlias = Task  # noqa: Y015
+
+@_typing.final
+class TaskReturn(_message.Message):
+    """A department returned a task before it signed in (退回)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUND_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    RETURNED_BY_FIELD_NUMBER: _builtins.int
+    RETURNED_AT_FIELD_NUMBER: _builtins.int
+    TO_DIRECTOR_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    DECIDED_BY_FIELD_NUMBER: _builtins.int
+    DECIDED_AT_FIELD_NUMBER: _builtins.int
+    ground: _builtins.str
+    """Code of the grounds (data/dictionaries/return_grounds.toml)."""
+    note: _builtins.str
+    """In the department's words."""
+    returned_by: _builtins.str
+    """Account that returned it."""
+    to_director: _builtins.bool
+    """A second refusal: the centre's director alone decides, by designating a department."""
+    decision: _types_pb2.ReturnDecision.ValueType
+    """What became of it."""
+    reason: _builtins.str
+    """Why."""
+    decided_by: _builtins.str
+    """Account that decided."""
+    @_builtins.property
+    def returned_at(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    @_builtins.property
+    def decided_at(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        ground: _builtins.str = ...,
+        note: _builtins.str = ...,
+        returned_by: _builtins.str = ...,
+        returned_at: _timestamp_pb2.Timestamp | None = ...,
+        to_director: _builtins.bool = ...,
+        decision: _types_pb2.ReturnDecision.ValueType = ...,
+        reason: _builtins.str = ...,
+        decided_by: _builtins.str = ...,
+        decided_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decided_at", b"decided_at", "returned_at", b"returned_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decided_at", b"decided_at", "decided_by", b"decided_by", "decision", b"decision", "ground", b"ground", "note", b"note", "reason", b"reason", "returned_at", b"returned_at", "returned_by", b"returned_by", "to_director", b"to_director"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskReturn: _TypeAlias = TaskReturn  # noqa: Y015
+
+@_typing.final
+class TaskExtension(_message.Message):
+    """A department asked for more time (延期)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DAYS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MEDIA_IDS_FIELD_NUMBER: _builtins.int
+    ASKED_BY_FIELD_NUMBER: _builtins.int
+    ASKED_AT_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    DECIDED_BY_FIELD_NUMBER: _builtins.int
+    DECIDED_AT_FIELD_NUMBER: _builtins.int
+    days: _builtins.int
+    """Working days."""
+    reason: _builtins.str
+    """Why."""
+    asked_by: _builtins.str
+    """Account that asked."""
+    decision: _types_pb2.ExtensionDecision.ValueType
+    """What became of it."""
+    note: _builtins.str
+    """What whoever decided said."""
+    decided_by: _builtins.str
+    """Account that decided."""
+    @_builtins.property
+    def media_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Photos and papers that show it."""
+
+    @_builtins.property
+    def asked_at(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    @_builtins.property
+    def decided_at(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        days: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        media_ids: _abc.Iterable[_builtins.str] | None = ...,
+        asked_by: _builtins.str = ...,
+        asked_at: _timestamp_pb2.Timestamp | None = ...,
+        decision: _types_pb2.ExtensionDecision.ValueType = ...,
+        note: _builtins.str = ...,
+        decided_by: _builtins.str = ...,
+        decided_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["asked_at", b"asked_at", "decided_at", b"decided_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_at", b"asked_at", "asked_by", b"asked_by", "days", b"days", "decided_at", b"decided_at", "decided_by", b"decided_by", "decision", b"decision", "media_ids", b"media_ids", "note", b"note", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskExtension: _TypeAlias = TaskExtension  # noqa: Y015
 
 @_typing.final
 class Deadline(_message.Message):

@@ -87,6 +87,11 @@ class CaseServiceStub:
                 request_serializer=hetao_dot_cases_dot_v1_dot_handling__pb2.DispatchCaseRequest.SerializeToString,
                 response_deserializer=hetao_dot_cases_dot_v1_dot_handling__pb2.DispatchCaseResponse.FromString,
                 _registered_method=True)
+        self.ReplaceLead = channel.unary_unary(
+                '/hetao.cases.v1.CaseService/ReplaceLead',
+                request_serializer=hetao_dot_cases_dot_v1_dot_handling__pb2.ReplaceLeadRequest.SerializeToString,
+                response_deserializer=hetao_dot_cases_dot_v1_dot_handling__pb2.ReplaceLeadResponse.FromString,
+                _registered_method=True)
         self.ReviewCase = channel.unary_unary(
                 '/hetao.cases.v1.CaseService/ReviewCase',
                 request_serializer=hetao_dot_cases_dot_v1_dot_handling__pb2.ReviewCaseRequest.SerializeToString,
@@ -189,6 +194,13 @@ class CaseServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReplaceLead(self, request, context):
+        """Another department leads (更换主办): one that works on the case, or a new one. Once per case. Who led before goes on as a co-handler, or is out.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReviewCase(self, request, context):
         """The centre takes the submitted results, or sends some of them back (rework).
         """
@@ -271,6 +283,11 @@ def add_CaseServiceServicer_to_server(servicer, server):
                     servicer.DispatchCase,
                     request_deserializer=hetao_dot_cases_dot_v1_dot_handling__pb2.DispatchCaseRequest.FromString,
                     response_serializer=hetao_dot_cases_dot_v1_dot_handling__pb2.DispatchCaseResponse.SerializeToString,
+            ),
+            'ReplaceLead': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplaceLead,
+                    request_deserializer=hetao_dot_cases_dot_v1_dot_handling__pb2.ReplaceLeadRequest.FromString,
+                    response_serializer=hetao_dot_cases_dot_v1_dot_handling__pb2.ReplaceLeadResponse.SerializeToString,
             ),
             'ReviewCase': grpc.unary_unary_rpc_method_handler(
                     servicer.ReviewCase,
@@ -564,6 +581,33 @@ class CaseService:
             '/hetao.cases.v1.CaseService/DispatchCase',
             hetao_dot_cases_dot_v1_dot_handling__pb2.DispatchCaseRequest.SerializeToString,
             hetao_dot_cases_dot_v1_dot_handling__pb2.DispatchCaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplaceLead(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hetao.cases.v1.CaseService/ReplaceLead',
+            hetao_dot_cases_dot_v1_dot_handling__pb2.ReplaceLeadRequest.SerializeToString,
+            hetao_dot_cases_dot_v1_dot_handling__pb2.ReplaceLeadResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -63,6 +63,8 @@ class CaseServiceStub:
     sent a message, and it ends with the conclusion. A case with desks alone goes from here straight to its conclusion; one open task of a
     department holds it back.
     """
+    ReplaceLead: _grpc.UnaryUnaryMultiCallable[_handling_pb2.ReplaceLeadRequest, _handling_pb2.ReplaceLeadResponse]
+    """Another department leads (更换主办): one that works on the case, or a new one. Once per case. Who led before goes on as a co-handler, or is out."""
     ReviewCase: _grpc.UnaryUnaryMultiCallable[_handling_pb2.ReviewCaseRequest, _handling_pb2.ReviewCaseResponse]
     """The centre takes the submitted results, or sends some of them back (rework)."""
     ConcludeCase: _grpc.UnaryUnaryMultiCallable[_handling_pb2.ConcludeCaseRequest, _handling_pb2.ConcludeCaseResponse]
@@ -109,6 +111,8 @@ class CaseServiceAsyncStub(CaseServiceStub):
     sent a message, and it ends with the conclusion. A case with desks alone goes from here straight to its conclusion; one open task of a
     department holds it back.
     """
+    ReplaceLead: _aio.UnaryUnaryMultiCallable[_handling_pb2.ReplaceLeadRequest, _handling_pb2.ReplaceLeadResponse]  # type: ignore[assignment]
+    """Another department leads (更换主办): one that works on the case, or a new one. Once per case. Who led before goes on as a co-handler, or is out."""
     ReviewCase: _aio.UnaryUnaryMultiCallable[_handling_pb2.ReviewCaseRequest, _handling_pb2.ReviewCaseResponse]  # type: ignore[assignment]
     """The centre takes the submitted results, or sends some of them back (rework)."""
     ConcludeCase: _aio.UnaryUnaryMultiCallable[_handling_pb2.ConcludeCaseRequest, _handling_pb2.ConcludeCaseResponse]  # type: ignore[assignment]
@@ -212,6 +216,14 @@ class CaseServiceServicer(metaclass=_abc_1.ABCMeta):
         sent a message, and it ends with the conclusion. A case with desks alone goes from here straight to its conclusion; one open task of a
         department holds it back.
         """
+
+    @_abc_1.abstractmethod
+    def ReplaceLead(
+        self,
+        request: _handling_pb2.ReplaceLeadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_handling_pb2.ReplaceLeadResponse, _abc.Awaitable[_handling_pb2.ReplaceLeadResponse]]:
+        """Another department leads (更换主办): one that works on the case, or a new one. Once per case. Who led before goes on as a co-handler, or is out."""
 
     @_abc_1.abstractmethod
     def ReviewCase(

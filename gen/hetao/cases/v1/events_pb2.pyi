@@ -91,7 +91,8 @@ class CaseChanged(_message.Message):
     version: _builtins.int
     what: _builtins.str
     """What was done, a short stable word of the model: "register", "accept", "refuse", "transfer", "classify", "dispatch", "sign in", "start",
-    "submit task", "submit result", "review", "send back", "conclude", "follow up", "close", "reopen", "remind", "overdue", "attach".
+    "submit task", "submit result", "review", "send back", "conclude", "follow up", "close", "reopen", "remind", "overdue", "attach", "return",
+    "decide return", "designate", "ask extension", "decide extension", "waive", "reassign", "cancel task", "replace lead".
     """
     code: _builtins.str
     """The code for life (一案一码) that people type and read."""
@@ -120,7 +121,7 @@ class CaseChanged(_message.Message):
     handover_id: _builtins.str
     @_builtins.property
     def departments(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Ids of the departments that were given a task."""
+        """Ids of the departments that have a task which is not reassigned, cancelled or waived."""
 
     @_builtins.property
     def registered_at(self) -> _timestamp_pb2.Timestamp: ...

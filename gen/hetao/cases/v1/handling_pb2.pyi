@@ -119,6 +119,80 @@ class DispatchCaseResponse(_message.Message):
 Global___DispatchCaseResponse: _TypeAlias = DispatchCaseResponse  # noqa: Y015
 
 @_typing.final
+class ReplaceLeadRequest(_message.Message):
+    """Who leads from now on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CASE_ID_FIELD_NUMBER: _builtins.int
+    DEPARTMENT_ID_FIELD_NUMBER: _builtins.int
+    CANCEL_FORMER_FIELD_NUMBER: _builtins.int
+    LIMIT_DAYS_FIELD_NUMBER: _builtins.int
+    DEMAND_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    case_id: _builtins.str
+    """The case."""
+    department_id: _builtins.str
+    """The department that leads: one that works on the case, or a new one."""
+    cancel_former: _builtins.bool
+    """Who led before is out of the case; otherwise it goes on as a co-handler."""
+    limit_days: _builtins.int
+    """The limit of a new department in working days, 1 to 90; as the rule says when left out. One that works on the case keeps its own."""
+    demand: _builtins.str
+    """What is asked of a new department; what was asked of the former lead when left out."""
+    reason: _builtins.str
+    """Why."""
+    etag: _builtins.str
+    """Version that the caller was shown; a newer one refuses. Left out: no matter."""
+    request_id: _builtins.str
+    """Repeat it to repeat the answer, not the effect."""
+    def __init__(
+        self,
+        *,
+        case_id: _builtins.str = ...,
+        department_id: _builtins.str = ...,
+        cancel_former: _builtins.bool = ...,
+        limit_days: _builtins.int = ...,
+        demand: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        etag: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_former", b"cancel_former", "case_id", b"case_id", "demand", b"demand", "department_id", b"department_id", "etag", b"etag", "limit_days", b"limit_days", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplaceLeadRequest: _TypeAlias = ReplaceLeadRequest  # noqa: Y015
+
+@_typing.final
+class ReplaceLeadResponse(_message.Message):
+    """The case after it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CASE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def case(self) -> _case_pb2.Case:
+        """The case."""
+
+    def __init__(
+        self,
+        *,
+        case: _case_pb2.Case | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["case", b"case"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["case", b"case"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplaceLeadResponse: _TypeAlias = ReplaceLeadResponse  # noqa: Y015
+
+@_typing.final
 class ReviewCaseRequest(_message.Message):
     """What the centre thinks of the results."""
 

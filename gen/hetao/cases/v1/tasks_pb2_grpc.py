@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from hetao.cases.v1 import objections_pb2 as hetao_dot_cases_dot_v1_dot_objections__pb2
 from hetao.cases.v1 import tasks_pb2 as hetao_dot_cases_dot_v1_dot_tasks__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -55,6 +56,46 @@ class TaskServiceStub:
                 request_serializer=hetao_dot_cases_dot_v1_dot_tasks__pb2.SubmitTaskResultRequest.SerializeToString,
                 response_deserializer=hetao_dot_cases_dot_v1_dot_tasks__pb2.SubmitTaskResultResponse.FromString,
                 _registered_method=True)
+        self.ReturnTask = channel.unary_unary(
+                '/hetao.cases.v1.TaskService/ReturnTask',
+                request_serializer=hetao_dot_cases_dot_v1_dot_objections__pb2.ReturnTaskRequest.SerializeToString,
+                response_deserializer=hetao_dot_cases_dot_v1_dot_objections__pb2.ReturnTaskResponse.FromString,
+                _registered_method=True)
+        self.DecideReturn = channel.unary_unary(
+                '/hetao.cases.v1.TaskService/DecideReturn',
+                request_serializer=hetao_dot_cases_dot_v1_dot_objections__pb2.DecideReturnRequest.SerializeToString,
+                response_deserializer=hetao_dot_cases_dot_v1_dot_objections__pb2.DecideReturnResponse.FromString,
+                _registered_method=True)
+        self.DesignateTask = channel.unary_unary(
+                '/hetao.cases.v1.TaskService/DesignateTask',
+                request_serializer=hetao_dot_cases_dot_v1_dot_objections__pb2.DesignateTaskRequest.SerializeToString,
+                response_deserializer=hetao_dot_cases_dot_v1_dot_objections__pb2.DesignateTaskResponse.FromString,
+                _registered_method=True)
+        self.RequestExtension = channel.unary_unary(
+                '/hetao.cases.v1.TaskService/RequestExtension',
+                request_serializer=hetao_dot_cases_dot_v1_dot_objections__pb2.RequestExtensionRequest.SerializeToString,
+                response_deserializer=hetao_dot_cases_dot_v1_dot_objections__pb2.RequestExtensionResponse.FromString,
+                _registered_method=True)
+        self.DecideExtension = channel.unary_unary(
+                '/hetao.cases.v1.TaskService/DecideExtension',
+                request_serializer=hetao_dot_cases_dot_v1_dot_objections__pb2.DecideExtensionRequest.SerializeToString,
+                response_deserializer=hetao_dot_cases_dot_v1_dot_objections__pb2.DecideExtensionResponse.FromString,
+                _registered_method=True)
+        self.WaiveTask = channel.unary_unary(
+                '/hetao.cases.v1.TaskService/WaiveTask',
+                request_serializer=hetao_dot_cases_dot_v1_dot_objections__pb2.WaiveTaskRequest.SerializeToString,
+                response_deserializer=hetao_dot_cases_dot_v1_dot_objections__pb2.WaiveTaskResponse.FromString,
+                _registered_method=True)
+        self.ReassignTask = channel.unary_unary(
+                '/hetao.cases.v1.TaskService/ReassignTask',
+                request_serializer=hetao_dot_cases_dot_v1_dot_objections__pb2.ReassignTaskRequest.SerializeToString,
+                response_deserializer=hetao_dot_cases_dot_v1_dot_objections__pb2.ReassignTaskResponse.FromString,
+                _registered_method=True)
+        self.CancelTask = channel.unary_unary(
+                '/hetao.cases.v1.TaskService/CancelTask',
+                request_serializer=hetao_dot_cases_dot_v1_dot_objections__pb2.CancelTaskRequest.SerializeToString,
+                response_deserializer=hetao_dot_cases_dot_v1_dot_objections__pb2.CancelTaskResponse.FromString,
+                _registered_method=True)
 
 
 class TaskServiceServicer:
@@ -89,6 +130,65 @@ class TaskServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReturnTask(self, request, context):
+        """The department returns a task before it signs in (退回), with a coded ground. The clocks run on. The dispatcher decides; of a second refusal,
+        by the same department or by the one that has the task instead, the centre's director. A department returns nothing a third time in a case,
+        and nothing that it was designated for.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DecideReturn(self, request, context):
+        """The dispatcher upholds a return, and names another department or calls the task off, or overrules it with a reason.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DesignateTask(self, request, context):
+        """The centre's director names the department after a second refusal (指定承办), which binds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RequestExtension(self, request, context):
+        """The department asks for more time before its limit is over (延期). How often and how much in all is a rule (data/rules/cases.toml).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DecideExtension(self, request, context):
+        """Somebody of the centre, outside the asking department and not who asked, grants more time or refuses it with a reason. The parties are told of
+        the new limit.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WaiveTask(self, request, context):
+        """A co-handler that stays silent or has nothing to add need not answer (免办); the reason stands against it, and its head is told.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReassignTask(self, request, context):
+        """Another department does it (改派), before there is a result. The lead is replaced by `:replaceLead` of the case instead.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelTask(self, request, context):
+        """A co-handler's task is not needed (撤销). The lead's always is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TaskServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -111,6 +211,46 @@ def add_TaskServiceServicer_to_server(servicer, server):
                     servicer.SubmitTaskResult,
                     request_deserializer=hetao_dot_cases_dot_v1_dot_tasks__pb2.SubmitTaskResultRequest.FromString,
                     response_serializer=hetao_dot_cases_dot_v1_dot_tasks__pb2.SubmitTaskResultResponse.SerializeToString,
+            ),
+            'ReturnTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReturnTask,
+                    request_deserializer=hetao_dot_cases_dot_v1_dot_objections__pb2.ReturnTaskRequest.FromString,
+                    response_serializer=hetao_dot_cases_dot_v1_dot_objections__pb2.ReturnTaskResponse.SerializeToString,
+            ),
+            'DecideReturn': grpc.unary_unary_rpc_method_handler(
+                    servicer.DecideReturn,
+                    request_deserializer=hetao_dot_cases_dot_v1_dot_objections__pb2.DecideReturnRequest.FromString,
+                    response_serializer=hetao_dot_cases_dot_v1_dot_objections__pb2.DecideReturnResponse.SerializeToString,
+            ),
+            'DesignateTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.DesignateTask,
+                    request_deserializer=hetao_dot_cases_dot_v1_dot_objections__pb2.DesignateTaskRequest.FromString,
+                    response_serializer=hetao_dot_cases_dot_v1_dot_objections__pb2.DesignateTaskResponse.SerializeToString,
+            ),
+            'RequestExtension': grpc.unary_unary_rpc_method_handler(
+                    servicer.RequestExtension,
+                    request_deserializer=hetao_dot_cases_dot_v1_dot_objections__pb2.RequestExtensionRequest.FromString,
+                    response_serializer=hetao_dot_cases_dot_v1_dot_objections__pb2.RequestExtensionResponse.SerializeToString,
+            ),
+            'DecideExtension': grpc.unary_unary_rpc_method_handler(
+                    servicer.DecideExtension,
+                    request_deserializer=hetao_dot_cases_dot_v1_dot_objections__pb2.DecideExtensionRequest.FromString,
+                    response_serializer=hetao_dot_cases_dot_v1_dot_objections__pb2.DecideExtensionResponse.SerializeToString,
+            ),
+            'WaiveTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.WaiveTask,
+                    request_deserializer=hetao_dot_cases_dot_v1_dot_objections__pb2.WaiveTaskRequest.FromString,
+                    response_serializer=hetao_dot_cases_dot_v1_dot_objections__pb2.WaiveTaskResponse.SerializeToString,
+            ),
+            'ReassignTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReassignTask,
+                    request_deserializer=hetao_dot_cases_dot_v1_dot_objections__pb2.ReassignTaskRequest.FromString,
+                    response_serializer=hetao_dot_cases_dot_v1_dot_objections__pb2.ReassignTaskResponse.SerializeToString,
+            ),
+            'CancelTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelTask,
+                    request_deserializer=hetao_dot_cases_dot_v1_dot_objections__pb2.CancelTaskRequest.FromString,
+                    response_serializer=hetao_dot_cases_dot_v1_dot_objections__pb2.CancelTaskResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -222,6 +362,222 @@ class TaskService:
             '/hetao.cases.v1.TaskService/SubmitTaskResult',
             hetao_dot_cases_dot_v1_dot_tasks__pb2.SubmitTaskResultRequest.SerializeToString,
             hetao_dot_cases_dot_v1_dot_tasks__pb2.SubmitTaskResultResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReturnTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hetao.cases.v1.TaskService/ReturnTask',
+            hetao_dot_cases_dot_v1_dot_objections__pb2.ReturnTaskRequest.SerializeToString,
+            hetao_dot_cases_dot_v1_dot_objections__pb2.ReturnTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DecideReturn(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hetao.cases.v1.TaskService/DecideReturn',
+            hetao_dot_cases_dot_v1_dot_objections__pb2.DecideReturnRequest.SerializeToString,
+            hetao_dot_cases_dot_v1_dot_objections__pb2.DecideReturnResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DesignateTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hetao.cases.v1.TaskService/DesignateTask',
+            hetao_dot_cases_dot_v1_dot_objections__pb2.DesignateTaskRequest.SerializeToString,
+            hetao_dot_cases_dot_v1_dot_objections__pb2.DesignateTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RequestExtension(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hetao.cases.v1.TaskService/RequestExtension',
+            hetao_dot_cases_dot_v1_dot_objections__pb2.RequestExtensionRequest.SerializeToString,
+            hetao_dot_cases_dot_v1_dot_objections__pb2.RequestExtensionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DecideExtension(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hetao.cases.v1.TaskService/DecideExtension',
+            hetao_dot_cases_dot_v1_dot_objections__pb2.DecideExtensionRequest.SerializeToString,
+            hetao_dot_cases_dot_v1_dot_objections__pb2.DecideExtensionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WaiveTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hetao.cases.v1.TaskService/WaiveTask',
+            hetao_dot_cases_dot_v1_dot_objections__pb2.WaiveTaskRequest.SerializeToString,
+            hetao_dot_cases_dot_v1_dot_objections__pb2.WaiveTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReassignTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hetao.cases.v1.TaskService/ReassignTask',
+            hetao_dot_cases_dot_v1_dot_objections__pb2.ReassignTaskRequest.SerializeToString,
+            hetao_dot_cases_dot_v1_dot_objections__pb2.ReassignTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hetao.cases.v1.TaskService/CancelTask',
+            hetao_dot_cases_dot_v1_dot_objections__pb2.CancelTaskRequest.SerializeToString,
+            hetao_dot_cases_dot_v1_dot_objections__pb2.CancelTaskResponse.FromString,
             options,
             channel_credentials,
             insecure,

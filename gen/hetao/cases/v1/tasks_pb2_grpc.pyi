@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from hetao.cases.v1 import objections_pb2 as _objections_pb2
 from hetao.cases.v1 import tasks_pb2 as _tasks_pb2
 import abc as _abc_1
 import grpc as _grpc
@@ -41,6 +42,27 @@ class TaskServiceStub:
     """Work has begun. May be left out: submitting a result says so too."""
     SubmitTaskResult: _grpc.UnaryUnaryMultiCallable[_tasks_pb2.SubmitTaskResultRequest, _tasks_pb2.SubmitTaskResultResponse]
     """The department answers. The lead can only when all others have; its result is the result of the case, which goes to the centre."""
+    ReturnTask: _grpc.UnaryUnaryMultiCallable[_objections_pb2.ReturnTaskRequest, _objections_pb2.ReturnTaskResponse]
+    """The department returns a task before it signs in (退回), with a coded ground. The clocks run on. The dispatcher decides; of a second refusal,
+    by the same department or by the one that has the task instead, the centre's director. A department returns nothing a third time in a case,
+    and nothing that it was designated for.
+    """
+    DecideReturn: _grpc.UnaryUnaryMultiCallable[_objections_pb2.DecideReturnRequest, _objections_pb2.DecideReturnResponse]
+    """The dispatcher upholds a return, and names another department or calls the task off, or overrules it with a reason."""
+    DesignateTask: _grpc.UnaryUnaryMultiCallable[_objections_pb2.DesignateTaskRequest, _objections_pb2.DesignateTaskResponse]
+    """The centre's director names the department after a second refusal (指定承办), which binds."""
+    RequestExtension: _grpc.UnaryUnaryMultiCallable[_objections_pb2.RequestExtensionRequest, _objections_pb2.RequestExtensionResponse]
+    """The department asks for more time before its limit is over (延期). How often and how much in all is a rule (data/rules/cases.toml)."""
+    DecideExtension: _grpc.UnaryUnaryMultiCallable[_objections_pb2.DecideExtensionRequest, _objections_pb2.DecideExtensionResponse]
+    """Somebody of the centre, outside the asking department and not who asked, grants more time or refuses it with a reason. The parties are told of
+    the new limit.
+    """
+    WaiveTask: _grpc.UnaryUnaryMultiCallable[_objections_pb2.WaiveTaskRequest, _objections_pb2.WaiveTaskResponse]
+    """A co-handler that stays silent or has nothing to add need not answer (免办); the reason stands against it, and its head is told."""
+    ReassignTask: _grpc.UnaryUnaryMultiCallable[_objections_pb2.ReassignTaskRequest, _objections_pb2.ReassignTaskResponse]
+    """Another department does it (改派), before there is a result. The lead is replaced by `:replaceLead` of the case instead."""
+    CancelTask: _grpc.UnaryUnaryMultiCallable[_objections_pb2.CancelTaskRequest, _objections_pb2.CancelTaskResponse]
+    """A co-handler's task is not needed (撤销). The lead's always is."""
 
 @_typing.type_check_only
 class TaskServiceAsyncStub(TaskServiceStub):
@@ -55,6 +77,27 @@ class TaskServiceAsyncStub(TaskServiceStub):
     """Work has begun. May be left out: submitting a result says so too."""
     SubmitTaskResult: _aio.UnaryUnaryMultiCallable[_tasks_pb2.SubmitTaskResultRequest, _tasks_pb2.SubmitTaskResultResponse]  # type: ignore[assignment]
     """The department answers. The lead can only when all others have; its result is the result of the case, which goes to the centre."""
+    ReturnTask: _aio.UnaryUnaryMultiCallable[_objections_pb2.ReturnTaskRequest, _objections_pb2.ReturnTaskResponse]  # type: ignore[assignment]
+    """The department returns a task before it signs in (退回), with a coded ground. The clocks run on. The dispatcher decides; of a second refusal,
+    by the same department or by the one that has the task instead, the centre's director. A department returns nothing a third time in a case,
+    and nothing that it was designated for.
+    """
+    DecideReturn: _aio.UnaryUnaryMultiCallable[_objections_pb2.DecideReturnRequest, _objections_pb2.DecideReturnResponse]  # type: ignore[assignment]
+    """The dispatcher upholds a return, and names another department or calls the task off, or overrules it with a reason."""
+    DesignateTask: _aio.UnaryUnaryMultiCallable[_objections_pb2.DesignateTaskRequest, _objections_pb2.DesignateTaskResponse]  # type: ignore[assignment]
+    """The centre's director names the department after a second refusal (指定承办), which binds."""
+    RequestExtension: _aio.UnaryUnaryMultiCallable[_objections_pb2.RequestExtensionRequest, _objections_pb2.RequestExtensionResponse]  # type: ignore[assignment]
+    """The department asks for more time before its limit is over (延期). How often and how much in all is a rule (data/rules/cases.toml)."""
+    DecideExtension: _aio.UnaryUnaryMultiCallable[_objections_pb2.DecideExtensionRequest, _objections_pb2.DecideExtensionResponse]  # type: ignore[assignment]
+    """Somebody of the centre, outside the asking department and not who asked, grants more time or refuses it with a reason. The parties are told of
+    the new limit.
+    """
+    WaiveTask: _aio.UnaryUnaryMultiCallable[_objections_pb2.WaiveTaskRequest, _objections_pb2.WaiveTaskResponse]  # type: ignore[assignment]
+    """A co-handler that stays silent or has nothing to add need not answer (免办); the reason stands against it, and its head is told."""
+    ReassignTask: _aio.UnaryUnaryMultiCallable[_objections_pb2.ReassignTaskRequest, _objections_pb2.ReassignTaskResponse]  # type: ignore[assignment]
+    """Another department does it (改派), before there is a result. The lead is replaced by `:replaceLead` of the case instead."""
+    CancelTask: _aio.UnaryUnaryMultiCallable[_objections_pb2.CancelTaskRequest, _objections_pb2.CancelTaskResponse]  # type: ignore[assignment]
+    """A co-handler's task is not needed (撤销). The lead's always is."""
 
 class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
     """What the departments do with their tasks. The departments own the substance; none of them ends a case."""
@@ -90,5 +133,74 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_tasks_pb2.SubmitTaskResultResponse, _abc.Awaitable[_tasks_pb2.SubmitTaskResultResponse]]:
         """The department answers. The lead can only when all others have; its result is the result of the case, which goes to the centre."""
+
+    @_abc_1.abstractmethod
+    def ReturnTask(
+        self,
+        request: _objections_pb2.ReturnTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_objections_pb2.ReturnTaskResponse, _abc.Awaitable[_objections_pb2.ReturnTaskResponse]]:
+        """The department returns a task before it signs in (退回), with a coded ground. The clocks run on. The dispatcher decides; of a second refusal,
+        by the same department or by the one that has the task instead, the centre's director. A department returns nothing a third time in a case,
+        and nothing that it was designated for.
+        """
+
+    @_abc_1.abstractmethod
+    def DecideReturn(
+        self,
+        request: _objections_pb2.DecideReturnRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_objections_pb2.DecideReturnResponse, _abc.Awaitable[_objections_pb2.DecideReturnResponse]]:
+        """The dispatcher upholds a return, and names another department or calls the task off, or overrules it with a reason."""
+
+    @_abc_1.abstractmethod
+    def DesignateTask(
+        self,
+        request: _objections_pb2.DesignateTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_objections_pb2.DesignateTaskResponse, _abc.Awaitable[_objections_pb2.DesignateTaskResponse]]:
+        """The centre's director names the department after a second refusal (指定承办), which binds."""
+
+    @_abc_1.abstractmethod
+    def RequestExtension(
+        self,
+        request: _objections_pb2.RequestExtensionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_objections_pb2.RequestExtensionResponse, _abc.Awaitable[_objections_pb2.RequestExtensionResponse]]:
+        """The department asks for more time before its limit is over (延期). How often and how much in all is a rule (data/rules/cases.toml)."""
+
+    @_abc_1.abstractmethod
+    def DecideExtension(
+        self,
+        request: _objections_pb2.DecideExtensionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_objections_pb2.DecideExtensionResponse, _abc.Awaitable[_objections_pb2.DecideExtensionResponse]]:
+        """Somebody of the centre, outside the asking department and not who asked, grants more time or refuses it with a reason. The parties are told of
+        the new limit.
+        """
+
+    @_abc_1.abstractmethod
+    def WaiveTask(
+        self,
+        request: _objections_pb2.WaiveTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_objections_pb2.WaiveTaskResponse, _abc.Awaitable[_objections_pb2.WaiveTaskResponse]]:
+        """A co-handler that stays silent or has nothing to add need not answer (免办); the reason stands against it, and its head is told."""
+
+    @_abc_1.abstractmethod
+    def ReassignTask(
+        self,
+        request: _objections_pb2.ReassignTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_objections_pb2.ReassignTaskResponse, _abc.Awaitable[_objections_pb2.ReassignTaskResponse]]:
+        """Another department does it (改派), before there is a result. The lead is replaced by `:replaceLead` of the case instead."""
+
+    @_abc_1.abstractmethod
+    def CancelTask(
+        self,
+        request: _objections_pb2.CancelTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_objections_pb2.CancelTaskResponse, _abc.Awaitable[_objections_pb2.CancelTaskResponse]]:
+        """A co-handler's task is not needed (撤销). The lead's always is."""
 
 def add_TaskServiceServicer_to_server(servicer: TaskServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -123,6 +123,14 @@ class _TaskStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TaskState.V
     """已认可: the centre took the result."""
     TASK_STATE_REWORK: _TaskState.ValueType  # 6
     """退回重办: the centre sent the result back."""
+    TASK_STATE_RETURN_PENDING: _TaskState.ValueType  # 7
+    """退回待定: the department returned it before signing in; its clock runs on until somebody decides."""
+    TASK_STATE_REASSIGNED: _TaskState.ValueType  # 8
+    """已改派: another department has it. Over."""
+    TASK_STATE_CANCELLED: _TaskState.ValueType  # 9
+    """已撤销: it is not needed. Over."""
+    TASK_STATE_WAIVED: _TaskState.ValueType  # 10
+    """已免办: the department stayed silent or had nothing to add; the reason stands against it. Over."""
 
 class TaskState(_TaskState, metaclass=_TaskStateEnumTypeWrapper):
     """Where a department's task stands."""
@@ -140,7 +148,67 @@ TASK_STATE_ACCEPTED: TaskState.ValueType  # 5
 """已认可: the centre took the result."""
 TASK_STATE_REWORK: TaskState.ValueType  # 6
 """退回重办: the centre sent the result back."""
+TASK_STATE_RETURN_PENDING: TaskState.ValueType  # 7
+"""退回待定: the department returned it before signing in; its clock runs on until somebody decides."""
+TASK_STATE_REASSIGNED: TaskState.ValueType  # 8
+"""已改派: another department has it. Over."""
+TASK_STATE_CANCELLED: TaskState.ValueType  # 9
+"""已撤销: it is not needed. Over."""
+TASK_STATE_WAIVED: TaskState.ValueType  # 10
+"""已免办: the department stayed silent or had nothing to add; the reason stands against it. Over."""
 Global___TaskState: _TypeAlias = TaskState  # noqa: Y015
+
+class _ReturnDecision:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ReturnDecisionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReturnDecision.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RETURN_DECISION_UNSPECIFIED: _ReturnDecision.ValueType  # 0
+    """It waits."""
+    RETURN_DECISION_UPHELD: _ReturnDecision.ValueType  # 1
+    """成立: the department is rid of the task."""
+    RETURN_DECISION_OVERRULED: _ReturnDecision.ValueType  # 2
+    """不成立: the department keeps the task."""
+
+class ReturnDecision(_ReturnDecision, metaclass=_ReturnDecisionEnumTypeWrapper):
+    """What became of a return (退回)."""
+
+RETURN_DECISION_UNSPECIFIED: ReturnDecision.ValueType  # 0
+"""It waits."""
+RETURN_DECISION_UPHELD: ReturnDecision.ValueType  # 1
+"""成立: the department is rid of the task."""
+RETURN_DECISION_OVERRULED: ReturnDecision.ValueType  # 2
+"""不成立: the department keeps the task."""
+Global___ReturnDecision: _TypeAlias = ReturnDecision  # noqa: Y015
+
+class _ExtensionDecision:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ExtensionDecisionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExtensionDecision.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EXTENSION_DECISION_UNSPECIFIED: _ExtensionDecision.ValueType  # 0
+    """It waits."""
+    EXTENSION_DECISION_GRANTED: _ExtensionDecision.ValueType  # 1
+    """准予"""
+    EXTENSION_DECISION_REFUSED: _ExtensionDecision.ValueType  # 2
+    """不予"""
+    EXTENSION_DECISION_LAPSED: _ExtensionDecision.ValueType  # 3
+    """失效: the task was answered or ended before anybody decided. Never said by a person."""
+
+class ExtensionDecision(_ExtensionDecision, metaclass=_ExtensionDecisionEnumTypeWrapper):
+    """What became of a request for more time (延期申请)."""
+
+EXTENSION_DECISION_UNSPECIFIED: ExtensionDecision.ValueType  # 0
+"""It waits."""
+EXTENSION_DECISION_GRANTED: ExtensionDecision.ValueType  # 1
+"""准予"""
+EXTENSION_DECISION_REFUSED: ExtensionDecision.ValueType  # 2
+"""不予"""
+EXTENSION_DECISION_LAPSED: ExtensionDecision.ValueType  # 3
+"""失效: the task was answered or ended before anybody decided. Never said by a person."""
+Global___ExtensionDecision: _TypeAlias = ExtensionDecision  # noqa: Y015
 
 class _Outcome:
     ValueType = _typing.NewType("ValueType", _builtins.int)
