@@ -9,6 +9,8 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
 
+from kit.register import SYSTEM_PREFIX
+
 
 @dataclass(frozen=True, slots=True)
 class Principal:
@@ -33,6 +35,11 @@ class Principal:
     def departments(self) -> tuple[str, ...]:
         """Every department that the principal works in, its own first; empty without one."""
         return (self.department, *self.others) if self.department else ()
+
+    @property
+    def outside(self) -> bool:
+        """Whether it is a system of the register, whose accounts no issuer may name."""
+        return self.account.startswith(SYSTEM_PREFIX)
 
     def may(self, permission: str) -> bool:
         return _permits(self.permissions, permission)

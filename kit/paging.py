@@ -66,9 +66,13 @@ class Page:
         if len(rows) < self.limit:
             return rows, ""
         shown = rows[: self.limit - 1]
-        packed = orjson.dumps([_packed(value) for value in key(shown[-1])])
+        return shown, self.place(key(shown[-1]))
+
+    def place(self, key: tuple[Any, ...]) -> str:
+        """The token of what comes after a key. For a list that is asked again and again for what is new, also where there is nothing yet."""
+        packed = orjson.dumps([_packed(value) for value in key])
         sealed = self._keys.seal_bytes("page_token", self._query, packed)
-        return shown, base64.urlsafe_b64encode(sealed).rstrip(b"=").decode()
+        return base64.urlsafe_b64encode(sealed).rstrip(b"=").decode()
 
 
 def _query_of(request: Message) -> str:

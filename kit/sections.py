@@ -123,6 +123,12 @@ class Http(Section):
     public_url: str | None = doc(
         "对外的网址，缺省由地址和端口得出", "address as seen from outside; made of host and port if unset", None
     )
+    progress_url: str | None = doc(
+        "回执二维码所指的进度查询页，{code} 处填案件码；缺省为对外网址下的 /progress?code={code}",
+        "page that the QR code of a receipt leads to, with the case's code at {code}; /progress?code={code} of the public address if unset",
+        None,
+        pattern=r"^https?://[^{}]*\{code\}[^{}]*$",
+    )
     proxies: list[IPv4Network | IPv6Network] = doc(
         "前置代理所在网段，JSON 数组；来自这些地址的请求以 X-Forwarded-For 为来源地址",
         "networks of the proxies in front, a JSON array: of requests from there X-Forwarded-For says whose they are",

@@ -59,10 +59,13 @@ def methods_of(rpc: Mapping[ServiceDescriptor, Any]) -> dict[str, Method]:
 
 
 def writes(descriptor: MethodDescriptor) -> bool:
-    """Whether an RPC changes something: all do but GETs and those that say NO_SIDE_EFFECTS."""
+    """Whether an RPC changes something: all do but GETs and those that say NO_SIDE_EFFECTS. A GET that leaves a trace, such as who looked, says
+    IDEMPOTENT."""
     options = descriptor.GetOptions()
-    reads = options.idempotency_level == MethodOptions.NO_SIDE_EFFECTS
-    return not reads and options.Extensions[annotations_pb2.http].WhichOneof("pattern") != "get"
+    level = options.idempotency_level
+    if level != MethodOptions.IDEMPOTENCY_UNKNOWN:
+        return bool(level == MethodOptions.IDEMPOTENT)
+    return bool(options.Extensions[annotations_pb2.http].WhichOneof("pattern") != "get")
 
 
 class Repeat(Enum):

@@ -8,7 +8,7 @@ from uuid import UUID
 from kit.timers import Timer, timer
 from kit.unit import Unit
 from services.cases.service import Cases
-from services.cases.service.limits import CASE_CLOCK, TASK_CLOCK
+from services.cases.service.limits import CASE_CLOCK, SUPPLEMENT_CLOCK, TASK_CLOCK
 
 
 def timers(service: Cases) -> Sequence[Timer]:
@@ -20,4 +20,8 @@ def timers(service: Cases) -> Sequence[Timer]:
     async def task_clock(unit: Unit, key: str) -> None:
         await service.clocks.task(unit, UUID(key))
 
-    return [case_clock, task_clock]
+    @timer(SUPPLEMENT_CLOCK)
+    async def supplement_clock(unit: Unit, key: str) -> None:
+        await service.clocks.supplement(unit, UUID(key))
+
+    return [case_clock, task_clock, supplement_clock]

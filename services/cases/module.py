@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from uuid import UUID
 
-from hetao.cases.v1 import cases_pb2, centres_pb2, progress_pb2, statistics_pb2, tasks_pb2
+from hetao.cases.v1 import cases_pb2, centres_pb2, feed_pb2, progress_pb2, statistics_pb2, tasks_pb2
 from kit.config import DATA
 from kit.events import Event
 from kit.module import BLOBS, LOG, POSTGRES, REDIS, Module, Parts, Runtime
@@ -15,6 +15,7 @@ from kit.unit import Unit
 from services.cases import events, jobs, reference
 from services.cases.api.cases import CaseApi
 from services.cases.api.centres import CentreApi
+from services.cases.api.feed import FeedApi
 from services.cases.api.progress import ProgressApi
 from services.cases.api.statistics import StatisticsApi
 from services.cases.api.tasks import TaskApi
@@ -47,6 +48,7 @@ def build(runtime: Runtime) -> Parts:
             cases_pb2.DESCRIPTOR.services_by_name["CaseService"]: CaseApi(service),
             tasks_pb2.DESCRIPTOR.services_by_name["TaskService"]: TaskApi(service),
             centres_pb2.DESCRIPTOR.services_by_name["CentreService"]: CentreApi(service),
+            feed_pb2.DESCRIPTOR.services_by_name["CaseFeedService"]: FeedApi(service),
             progress_pb2.DESCRIPTOR.services_by_name["CaseProgressService"]: ProgressApi(service),
             statistics_pb2.DESCRIPTOR.services_by_name["CaseStatisticsService"]: StatisticsApi(service),
         },
@@ -66,13 +68,15 @@ MODULE = Module(
     engines=[POSTGRES, LOG, REDIS, BLOBS],
     egress=[],
     migrations=Path(__file__).parent / "migrations",
-    projections=["department", "case_fact", "figure"],
+    projections=["department", "colleague", "case_fact", "figure"],
     passing={"lookup_guard": ("last_at", GUARD_DAYS)},
     sealed=[
         Sealed("case_file", "content", "cases.content"),
         Sealed("case_file", "outcome_note", "cases.note"),
+        Sealed("external_order", "content", "cases.order"),
         Sealed("party", "identity", "cases.party"),
         Sealed("step", "note", "cases.note", owner="case_id", key=int),
+        Sealed("supplement", "words", "cases.supplement"),
         Sealed("task", "demand", "cases.task"),
         Sealed("task", "result", "cases.task"),
         Sealed("task", "ended_note", "cases.task"),

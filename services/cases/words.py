@@ -56,6 +56,15 @@ class Outcome(Word):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ground(Word):
+    """Why a matter is not accepted. `basis`: the law that says so, where there is one; `lapsed`: papers that were asked for did not come."""
+
+    basis: str = ""
+    basis_en: str = ""
+    lapsed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Desk(Word):
     mode: str
     levels: tuple[str, ...]
@@ -72,6 +81,7 @@ class Parameters:
     duplicate_days: int
     most_duplicates: int
     most_parties: int
+    most_supplements: int
     follow_up_tries: int
     most_extensions: int
     most_extension_days: int
@@ -111,6 +121,34 @@ class Dictionary(Generic[W]):
         return [word for word in found if word is not None]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mapped(Word):
+    """What another system calls an order (`code`), and what it is here. `category` empty: to be classified."""
+
+    kind: str
+    category: str = ""
+
+
+class Sources:
+    """Other systems that bring orders: data/sources/ACCOUNT.toml. One without a file is another department's, and uses our own codes."""
+
+    def __init__(self, folder: Path):
+        self._ways: dict[str, str] = {}
+        self._codes: dict[str, Dictionary[Mapped]] = {}
+        for path in sorted(folder.glob("*.toml")):
+            table = tomllib.loads(path.read_text("utf-8"))
+            self._ways[path.stem] = table["source"]
+            self._codes[path.stem] = Dictionary(path.stem, (_made(Mapped, row) for row in table["entries"]))
+
+    def way(self, account: str) -> str:
+        """By which way its orders come in, a word of the proto's `Source`."""
+        return self._ways.get(account, "department")
+
+    def mapped(self, account: str, code: str, on: date, *, field: str) -> Mapped:
+        """InvalidArgument(CODE_UNKNOWN) for a code that is not in the account's mapping."""
+        return self._codes.get(account, Dictionary[Mapped](account, ())).get(code, on, field=field)
+
+
 class Words:
     """Everything that the case chain takes from data files."""
 
@@ -122,13 +160,15 @@ class Words:
         self.kinds = words("kinds", Kind)
         self.categories = words("categories", Category)
         self.outcomes = words("outcomes", Outcome)
-        self.grounds = words("grounds", Word)
+        self.grounds = words("grounds", Ground)
         self.return_grounds = words("return_grounds", Word)
+        self.papers = words("papers", Word)
         self.desks = words("desks", Desk)
         self.states = words("case_states", Word)
         self.scales = words("scales", Word)
         self.risks = words("risks", Word)
         self.complexities = words("complexities", Word)
+        self.sources = Sources(data / "sources")
         rules = tomllib.loads((data / "rules" / "cases.toml").read_text("utf-8"))
         self._parameters = sorted(
             (_made(Parameters, row) for row in rules["parameters"]), key=lambda p: p.effective_from

@@ -23,8 +23,21 @@ from google.protobuf.message_factory import GetMessageClass
 from hetao.options.v1 import options_pb2
 from kit.limits import counted
 from kit.rpc.methods import writes
-from services.gateway.json_codec import FIELD_MASK, Convert, Flaw, Wrong, converter, decoder, encoder, object_of
+from services.gateway.json_codec import (
+    FIELD_MASK,
+    HTTP_BODY,
+    Convert,
+    Flaw,
+    Wrong,
+    converter,
+    decoder,
+    encoder,
+    object_of,
+)
 from services.gateway.paths import Template
+
+#: What a document may be: the browser shows it, and runs nothing of it.
+PDF: Final = "application/pdf"
 
 #: In place of a body that has no bytes; JSON's null is a value, and the wrong one.
 EMPTY: Final = object()
@@ -94,6 +107,7 @@ class Binding:
         self._by_variable = {".".join(p.steps): p for p in self.path.values()}
         self.query = {} if self.body == "*" else {p.name: p for p in self._query_parameters(self.input, (), ())}
         self._read_body = self._body_reader()
+        self.answers_document = self._answers_document()
         self._encode, self.answers_version = self._answer_writer()
         if self.shared_seconds and (self.verb != "GET" or self.public or self.answers_version):
             raise ValueError(
@@ -145,7 +159,14 @@ class Binding:
 
         return read
 
+    def _answers_document(self) -> bool:
+        """Whether the answer is no JSON but a document, a ``google.api.HttpBody``."""
+        fd = self.output.fields_by_name[self.response_body] if self.response_body else None
+        return fd is not None and fd.message_type is not None and fd.message_type.full_name == HTTP_BODY
+
     def _answer_writer(self) -> tuple[Callable[[Any], dict[str, Any]], bool]:
+        if self.answers_document:
+            return lambda answer: {}, False
         if not self.response_body:
             return encoder(self.output), "etag" in self.output.fields_by_name
         name = self.response_body
@@ -227,6 +248,14 @@ class Binding:
 
     def write(self, answer: Any) -> bytes:
         return orjson.dumps(self._encode(answer))
+
+    def document(self, answer: Any) -> bytes:
+        """ValueError for a document of another type than the contracts know."""
+        found = getattr(answer, self.response_body)
+        if found.content_type != PDF:
+            raise ValueError(f"{self.method.full_name} answers {found.content_type}")
+        body: bytes = found.data
+        return body
 
     def etag(self, answer: Any) -> str:
         """The version of what is answered, or "" where it has none."""

@@ -1,4 +1,5 @@
-"""The API for readers: the OpenAPI document, a page that shows it, and a page that explains every error. Nothing is loaded from elsewhere."""
+"""Pages: the API for readers (the OpenAPI document, a page that shows it, one that explains every error), and the one at which a party looks its
+case up, where the QR code of its receipt leads. Nothing is loaded from elsewhere."""
 
 from __future__ import annotations
 
@@ -50,6 +51,18 @@ def router(texts: Texts) -> APIRouter:
     @routes.get("/docs/docs.css")
     def style() -> Response:
         return _file("docs.css", "text/css")
+
+    @routes.get("/progress")
+    def progress() -> Response:
+        return _file("progress.html", "text/html")
+
+    @routes.get("/progress/progress.js")
+    def progress_script() -> Response:
+        return _file("progress.js", "text/javascript")
+
+    @routes.get("/progress/progress.css")
+    def progress_style() -> Response:
+        return _file("progress.css", "text/css")
 
     @routes.get("/docs/errors")
     def errors() -> Response:

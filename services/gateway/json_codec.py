@@ -32,6 +32,8 @@ Encode = Callable[[Any], dict[str, Any]]
 Convert = Callable[[Any], Any]
 
 TIMESTAMP, DURATION, FIELD_MASK = "google.protobuf.Timestamp", "google.protobuf.Duration", "google.protobuf.FieldMask"
+#: A document, such as a PDF: the body of an answer as it is (services/gateway/binding.py), and never a part of one.
+HTTP_BODY = "google.api.HttpBody"
 
 _F = FieldDescriptor
 INTEGERS = {
@@ -92,7 +94,7 @@ def wrong_type(expected: str) -> Wrong:
 def object_of(fd: FieldDescriptor) -> Descriptor | None:
     """The type of a field that is a JSON object; None for those of one string, number or boolean, times included."""
     inner = fd.message_type
-    return None if inner is None or inner.full_name in (TIMESTAMP, DURATION, FIELD_MASK) else inner
+    return None if inner is None or inner.full_name in (TIMESTAMP, DURATION, FIELD_MASK, HTTP_BODY) else inner
 
 
 def check(descriptor: Descriptor, above: tuple[str, ...] = ()) -> None:

@@ -11,7 +11,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from hetao.options.v1 import options_pb2
 from kit.rpc.methods import writes
 from services.gateway import contracts, live, media, stream
-from services.gateway.binding import Binding, Parameter, bindings
+from services.gateway.binding import PDF, Binding, Parameter, bindings
 from services.gateway.comments import Comments
 from services.gateway.json_codec import camel
 from services.gateway.problems import TITLES
@@ -233,12 +233,11 @@ def _mask_pattern(binding: Binding) -> str:
 
 def _responses(binding: Binding, schemas: Schemas) -> dict[str, Any]:
     if binding.response_body:
-        fd = binding.output.fields_by_name[binding.response_body]
-        assert fd.message_type is not None
-        schema = schemas.message(fd.message_type, incoming=False)
+        schema = schemas.field(binding.output.fields_by_name[binding.response_body], incoming=False)
     else:
         schema = schemas.message(binding.output, incoming=False)
-    ok: dict[str, Any] = {"description": "OK", "content": {"application/json": {"schema": schema}}}
+    media_type = PDF if binding.answers_document else "application/json"
+    ok: dict[str, Any] = {"description": "OK", "content": {media_type: {"schema": schema}}}
     if binding.answers_etag:
         text = f"Changes with the answer, which may be up to {binding.shared_seconds} seconds old."
         tag = text if binding.shared_seconds else "The version of what is answered."

@@ -16,7 +16,7 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 from buf.validate import validate_pb2
 from hetao.options.v1 import options_pb2
 from services.gateway.comments import Comments
-from services.gateway.json_codec import DURATION, FIELD_MASK, INTEGERS, LONGS, TIMESTAMP, object_of
+from services.gateway.json_codec import DURATION, FIELD_MASK, HTTP_BODY, INTEGERS, LONGS, TIMESTAMP, object_of
 
 Schema = dict[str, Any]
 
@@ -164,6 +164,7 @@ def scalar(fd: FieldDescriptor, rules: validate_pb2.FieldRules) -> Schema:
     if fd.message_type is not None:
         return {
             TIMESTAMP: {"type": "string", "format": "date-time"},
+            HTTP_BODY: {"type": "string", "format": "binary"},
             DURATION: {"type": "string", "pattern": "^-?[0-9]{1,12}(\\.[0-9]{1,9})?s$"},
             FIELD_MASK: {"type": "string", "pattern": "^([a-z][a-zA-Z0-9]*(\\.[a-z][a-zA-Z0-9]*)*,?)*$"},
         }[fd.message_type.full_name]

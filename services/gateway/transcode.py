@@ -22,7 +22,7 @@ from kit import telemetry
 from kit.texts import Texts
 from services.gateway.access import access, answered, http_span
 from services.gateway.admission import Admission
-from services.gateway.binding import EMPTY, Binding, Invalid, bindings
+from services.gateway.binding import EMPTY, PDF, Binding, Invalid, bindings
 from services.gateway.json_codec import Flaw
 from services.gateway.keys_twice import key_twice
 from services.gateway.paths import BadPath, MethodNotAllowed, NoSuchPath, Paths
@@ -50,6 +50,7 @@ _TAGGED_JSON: Final = (
     (b"vary", b"authorization"),
     *SECURITY,
 )
+_DOCUMENT: Final = ((b"content-type", PDF.encode()), (b"cache-control", b"no-store"), *SECURITY)
 _PROBLEM: Final = ((b"content-type", CONTENT_TYPE), (b"cache-control", b"no-store"), *SECURITY)
 
 #: Paths under /v1 that are no RPCs.
@@ -223,6 +224,9 @@ class Api:
             reply = await call(request, metadata=metadata, timeout=self._timeout)
         except AioRpcError as error:
             raise of_rpc(error, binding, self._texts, conditional=b"if-match" in headers) from None
+        if binding.answers_document:
+            named = f'inline; filename="{binding.template.rpartition(":")[2]}.pdf"'.encode()
+            return Answer(200, (*_DOCUMENT, (b"content-disposition", named)), binding.document(reply))
         if binding.shared_seconds:
             body = binding.write(reply)
             return _tagged(headers, self._shared.put(key, body, asked_at, binding.shared_seconds), body)

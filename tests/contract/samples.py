@@ -27,7 +27,7 @@ TEXTS = [
     "3",
     "150802-sample",
     "intake-system",
-    "system-12345",
+    "system-sample",
     "https://example.cn/hook",
     "a" * 32,
     "a" * 64,

@@ -134,7 +134,9 @@ class Linhe:
         self.known["leave_id"] = (await self.do("StaffService.CreateLeave", "grid-worker", **days)).leave.leave_id
         self.known["member_id"] = (await self.do("GridService.ListGridMembers", "admin")).members[0].member_id
         self.known["report_id"] = (await self.do("ReportService.CreateReport", "grid-worker")).report.report_id
-        self.known["case_id"] = (await self.do("CaseService.CreateCase", "dispatcher", accept=True)).case.case_id
+        self.known["case_id"] = (
+            await self.do("CaseService.CreateCase", "dispatcher", accept=True, kind=1)
+        ).case.case_id
         self.known["party_id"] = (await self.do("CaseService.AddParty", "dispatcher")).case.parties[0].party_id
         await self.do("CaseService.ClassifyCase", "dispatcher")
         dispatched = (await self.do("CaseService.DispatchCase", "dispatcher")).case

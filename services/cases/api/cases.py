@@ -1,4 +1,4 @@
-"""CaseService."""
+"""CaseService, from the decision on acceptance on; what comes before it stands in `front`."""
 
 from __future__ import annotations
 
@@ -7,56 +7,14 @@ from uuid import UUID
 from hetao.cases.v1 import case_pb2, cases_pb2, handling_pb2, intake_pb2, types_pb2
 from hetao.common.v1 import common_pb2
 from kit.errors import InvalidArgument
-from kit.proto import given_moment, number_of, stamp, text_of
+from kit.proto import stamp, text_of
 from kit.unit import Unit
 from services.cases.api import convert
+from services.cases.api.front import FrontApi
 from services.cases.model import Assignment
-from services.cases.service import Cases
-from services.cases.service.intake import NewCase
-from services.cases.service.reading import masked
-from services.cases.store.cases import Folder
 
 
-class CaseApi:
-    def __init__(self, service: Cases):
-        self.service, self.chain = service, service.chain
-
-    async def _shown(self, unit: Unit, found: Folder) -> case_pb2.Case:
-        return convert.case(self.chain, await self.service.reading.whole(unit, found))
-
-    async def CreateCase(self, request: intake_pb2.CreateCaseRequest, unit: Unit) -> intake_pb2.CreateCaseResponse:
-        new = NewCase(
-            kind=text_of(types_pb2.Kind, request.kind),
-            source=text_of(types_pb2.Source, request.source) or "walk_in",
-            division=request.division,
-            title=request.title,
-            description=request.description,
-            place=request.place,
-            occurred_at=given_moment(request, "occurred_at"),
-            media_ids=request.media_ids,
-            parties=[convert.new_party(party, f"parties[{n}]") for n, party in enumerate(request.parties)],
-            classification=convert.classification(request.classification),
-            accept=request.accept,
-        )
-        registered = await self.service.intake.create(unit, new)
-        whole = await self.service.reading.whole(unit, registered.folder)
-        receipts = [
-            case_pb2.Receipt(party_id=str(party.id), name=values["name"], code=whole.case.code, pin=registered.pins[n])
-            for n, (party, values) in enumerate(whole.parties)
-        ]
-        duplicates = [
-            case_pb2.Duplicate(
-                case_id=str(one.id),
-                code=one.code,
-                state=number_of(types_pb2.CaseState, one.state),
-                registered_at=stamp(one.registered_at),
-            )
-            for one in registered.duplicates
-        ]
-        return intake_pb2.CreateCaseResponse(
-            case=convert.case(self.chain, whole), receipts=receipts, duplicates=duplicates
-        )
-
+class CaseApi(FrontApi):
     async def GetCase(self, request: cases_pb2.GetCaseRequest, unit: Unit) -> cases_pb2.GetCaseResponse:
         whole = await self.service.reading.get(unit, request.case_id)
         return cases_pb2.GetCaseResponse(case=convert.case(self.chain, whole))
@@ -66,38 +24,11 @@ class CaseApi:
         rows, token = await self.service.reading.page(unit, request, state, kind, request.division, request.centre)
         return cases_pb2.ListCasesResponse(cases=[convert.case(self.chain, row) for row in rows], next_page_token=token)
 
-    async def AddParty(self, request: intake_pb2.AddPartyRequest, unit: Unit) -> intake_pb2.AddPartyResponse:
-        new = convert.new_party(request.party, "party")
-        found, pin = await self.service.intake.add_party(unit, UUID(request.case_id), new, request.etag)
-        party = found.parties[-1]
-        name = masked(party, self.service.reading.identity(unit, party))["name"]
-        receipt = case_pb2.Receipt(party_id=str(party.id), name=name, code=found.case.code, pin=pin)
-        return intake_pb2.AddPartyResponse(case=await self._shown(unit, found), receipt=receipt)
-
     async def RevealParty(self, request: cases_pb2.RevealPartyRequest, unit: Unit) -> cases_pb2.RevealPartyResponse:
         party, identity = await self.service.reading.reveal(
             unit, UUID(request.case_id), UUID(request.party_id), request.reason
         )
         return cases_pb2.RevealPartyResponse(party=convert.party(party, identity))
-
-    async def AcceptCase(self, request: intake_pb2.AcceptCaseRequest, unit: Unit) -> intake_pb2.AcceptCaseResponse:
-        said = convert.classification(request.classification)
-        found = await self.service.intake.accept(unit, UUID(request.case_id), said, request.etag)
-        return intake_pb2.AcceptCaseResponse(case=await self._shown(unit, found))
-
-    async def RefuseCase(self, request: intake_pb2.RefuseCaseRequest, unit: Unit) -> intake_pb2.RefuseCaseResponse:
-        found = await self.service.intake.refuse(
-            unit, UUID(request.case_id), request.ground, request.channel, request.etag
-        )
-        return intake_pb2.RefuseCaseResponse(case=await self._shown(unit, found))
-
-    async def TransferCase(
-        self, request: intake_pb2.TransferCaseRequest, unit: Unit
-    ) -> intake_pb2.TransferCaseResponse:
-        found = await self.service.intake.transfer(
-            unit, UUID(request.case_id), request.number, request.note, request.etag
-        )
-        return intake_pb2.TransferCaseResponse(case=await self._shown(unit, found))
 
     async def ClassifyCase(
         self, request: intake_pb2.ClassifyCaseRequest, unit: Unit

@@ -8,10 +8,10 @@ from typing import Any
 from hetao.cases.v1 import case_pb2, types_pb2
 from hetao.common.v1 import common_pb2
 from kit.proto import number_of, stamp, text_of
-from services.cases.model import LAPSED, Classification, Party, Task, TaskExtension, TaskReturn
+from services.cases.model import LAPSED, CaseFile, Classification, Party, Supplement, Task, TaskExtension, TaskReturn
 from services.cases.service.chain import Chain
-from services.cases.service.intake import NewParty
 from services.cases.service.limits import ShownDeadline
+from services.cases.service.newcase import NewParty
 from services.cases.service.reading import Objection, OpenedTask, Whole
 
 
@@ -33,7 +33,7 @@ def case(chain: Chain, whole: Whole) -> case_pb2.Case:
         stage_only=not whole.full,
         registered_at=stamp(file.registered_at),
         accepted_at=stamp(file.accepted_at),
-        deadline=deadline(chain.limits.explained(file)) if file.running and file.accepted_at else None,
+        deadline=deadline(chain.limits.explained(file)) if file.running else None,
         overdue_since=stamp(file.overdue_since),
         outcome=number_of(types_pb2.Outcome, file.outcome),
         counts_concluded=file.counts_concluded,
@@ -69,7 +69,27 @@ def _substance(chain: Chain, whole: Whole) -> dict[str, Any]:
         "refusal": case_pb2.Refusal(ground=file.ground, channel=file.channel) if file.ground else None,
         "transferred_to": file.transferred_to,
         "outcome_note": whole.outcome_note,
+        "first_receiver": case_pb2.FirstReceiver(account=file.first_receiver, desk=file.first_desk)
+        if file.first_receiver
+        else None,
+        "supplement": supplement(chain, file, *whole.supplement) if whole.supplement else None,
+        "source_system": file.source_system,
+        "external_id": file.external_id,
     }
+
+
+def supplement(chain: Chain, file: CaseFile, row: Supplement, words: str) -> case_pb2.Supplement:
+    return case_pb2.Supplement(
+        papers=row.papers,
+        words=words,
+        asked_at=stamp(row.asked_at),
+        asked_by=row.asked_by,
+        deadline=deadline(chain.limits.explained(row)) if row.waiting else None,
+        brought_at=stamp(row.brought_at),
+        waived=row.waived,
+        media_ids=row.media_ids,
+        times=file.supplements,
+    )
 
 
 def party(row: Party, values: Mapping[str, str]) -> case_pb2.Party:

@@ -30,10 +30,13 @@ from services.cases.model.states import (
     REWORK,
     RUNNING,
     SIGNED_IN,
+    SUPPLEMENT_ASKED,
     TASK_MOVES,
     TRANSFERRED,
+    UNANSWERED,
     WAIVED,
 )
+from services.cases.model.supplement import Supplement
 from services.cases.model.task import Assignment, Task, all_answered, check_assignments, check_free, holders
 from services.cases.model.told import TOLD, ToldStep, for_parties
 
@@ -65,9 +68,11 @@ __all__ = [
     "RUNNING",
     "SIGNED_IN",
     "SUPERIOR",
+    "SUPPLEMENT_ASKED",
     "TASK_MOVES",
     "TOLD",
     "TRANSFERRED",
+    "UNANSWERED",
     "UPHELD",
     "WAIVED",
     "Assignment",
@@ -76,6 +81,7 @@ __all__ = [
     "Classification",
     "Limit",
     "Party",
+    "Supplement",
     "Task",
     "TaskExtension",
     "TaskReturn",

@@ -11,9 +11,9 @@ from kit.errors import FailedPrecondition
 from kit.rows import altered
 from services.cases.model.limit import NOBODY, SUPERIOR, Limit
 from services.cases.model.party import Party
-from services.cases.model.states import ACCEPTED, CASE_MOVES, RUNNING
+from services.cases.model.states import ACCEPTED, CASE_MOVES, RUNNING, SUPPLEMENT_ASKED, UNANSWERED
 from services.cases.model.task import Task
-from services.cases.words import Category, Kind, Outcome
+from services.cases.words import Category, Ground, Kind, Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,10 @@ class CaseFile:
     round        how many limits it has had: a notice is sent once per limit
     reporter     account of the grid worker whose report it came from
     departments  ids of the departments that have a task which is not over, so that a row alone says whom it concerns
+    first_receiver, first_desk  account of the centre that answers for the applicant's answer (首问负责), and its desk
+    source_system, external_id  account of the system that brought it, and its number there
+    supplements  how often the applicant was asked for papers
+    waits        begin and end of each time that the decision on acceptance waited for her, one after the other
     """
 
     id: UUID
@@ -85,18 +89,63 @@ class CaseFile:
     departments: Sequence[str] = ()
     version: int = 1
     lead_replaced: bool = False
+    first_receiver: str = ""
+    first_desk: str = ""
+    source_system: str = ""
+    external_id: str = ""
+    supplements: int = 0
+    waits: Sequence[datetime] = ()
 
     @property
     def running(self) -> bool:
         return self.state in RUNNING
+
+    @property
+    def answered(self) -> bool:
+        """The applicant has an answer: accepted, not accepted or transferred."""
+        return self.state not in UNANSWERED
 
     # -- front --
 
     def accept(self, at: datetime, limit: Limit) -> CaseFile:
         return CASE_MOVES.apply(self, "accept", accepted_at=at, **limit.columns())
 
-    def refuse(self, ground: str, channel: str, at: datetime) -> CaseFile:
-        return CASE_MOVES.apply(self, "refuse", ground=ground, channel=channel, closed_at=at)
+    def refuse(self, ground: Ground, channel: str, at: datetime) -> CaseFile:
+        """FailedPrecondition(SUPPLEMENT_NOT_LAPSED) for the ground that papers are missing, while the limit for them is not over or they are not waited for."""
+        refused = CASE_MOVES.apply(self, "refuse", ground=ground.code, channel=channel, closed_at=at)
+        if ground.lapsed and (self.state != SUPPLEMENT_ASKED or at <= self.waits[-1]):
+            raise FailedPrecondition("SUPPLEMENT_NOT_LAPSED", field="ground")
+        return refused
+
+    def receive(self, account: str, desk: str) -> CaseFile:
+        """Somebody of the centre has it in hand: the first who does answers for the applicant's answer."""
+        if self.first_receiver or self.answered:
+            return self
+        return altered(self, first_receiver=account, first_desk=desk)
+
+    def entrust(self, account: str, desk: str) -> CaseFile:
+        """Another first receiver. FailedPrecondition(MOVE_NOT_ALLOWED) once the applicant has an answer."""
+        if self.answered:
+            raise FailedPrecondition("MOVE_NOT_ALLOWED", state=self.state, action="set first receiver")
+        return altered(self, first_receiver=account, first_desk=desk)
+
+    def ask_supplement(self, at: datetime, until: datetime, most: int) -> CaseFile:
+        """The decision waits for the applicant, until her limit at most. FailedPrecondition(SUPPLEMENTS_SPENT) after so many times."""
+        asked = CASE_MOVES.apply(
+            self, "ask supplement", supplements=self.supplements + 1, waits=[*self.waits, at, until]
+        )
+        if self.supplements >= most:
+            raise FailedPrecondition("SUPPLEMENTS_SPENT", most=most)
+        return asked
+
+    def bring_supplement(self, media_ids: Sequence[str], at: datetime) -> CaseFile:
+        """The waiting is over; if she is late, it was over with her limit."""
+        waits = [*self.waits[:-1], min(at, self.waits[-1])] if self.waits else []
+        return CASE_MOVES.apply(self, "bring supplement", waits=waits, media_ids=[*self.media_ids, *media_ids])
+
+    def due(self, at: datetime) -> CaseFile:
+        """The same limit, with what its clock stood."""
+        return altered(self, due_at=at)
 
     def transfer(self, number: str, at: datetime) -> CaseFile:
         return CASE_MOVES.apply(self, "transfer", transferred_to=number, closed_at=at)

@@ -6,6 +6,7 @@ from kit.moves import Moves
 
 # A case's.
 REGISTERED, NOT_ACCEPTED, TRANSFERRED, ACCEPTED = "registered", "not_accepted", "transferred", "accepted"
+SUPPLEMENT_ASKED = "supplement_asked"
 HANDLING, RESULT_SUBMITTED, CENTRE_REVIEW, FOLLOW_UP, CLOSED = (
     "handling",
     "result_submitted",
@@ -18,6 +19,10 @@ CASE_MOVES = Moves(
     (REGISTERED, "accept", ACCEPTED),
     (REGISTERED, "refuse", NOT_ACCEPTED),
     (REGISTERED, "transfer", TRANSFERRED),
+    (REGISTERED, "ask supplement", SUPPLEMENT_ASKED),
+    (SUPPLEMENT_ASKED, "bring supplement", REGISTERED),
+    (SUPPLEMENT_ASKED, "refuse", NOT_ACCEPTED),
+    (SUPPLEMENT_ASKED, "transfer", TRANSFERRED),
     (ACCEPTED, "dispatch", HANDLING),
     (HANDLING, "dispatch", HANDLING),
     (HANDLING, "replace lead", HANDLING),
@@ -34,7 +39,10 @@ CASE_MOVES = Moves(
 )
 
 #: The clock of the case runs: of the decision on acceptance, then of the handling.
-RUNNING = (REGISTERED, ACCEPTED, HANDLING, RESULT_SUBMITTED, CENTRE_REVIEW)
+RUNNING = (REGISTERED, SUPPLEMENT_ASKED, ACCEPTED, HANDLING, RESULT_SUBMITTED, CENTRE_REVIEW)
+
+#: The applicant has no answer yet: whether it is accepted, not accepted or transferred.
+UNANSWERED = (REGISTERED, SUPPLEMENT_ASKED)
 
 # A task's, beside those that it shares with a case.
 DISPATCHED, SIGNED_IN, REWORK = "dispatched", "signed_in", "rework"

@@ -9,9 +9,13 @@ from services.cases.service.figures import FiguresService
 from services.cases.service.handling import Handling
 from services.cases.service.intake import Intake
 from services.cases.service.objections import Objections
+from services.cases.service.orders import Orders
+from services.cases.service.papers import Papers
 from services.cases.service.progress import ProgressLookup
 from services.cases.service.reading import Reading
+from services.cases.service.receiving import Receiving
 from services.cases.service.redirecting import Redirecting
+from services.cases.service.supplements import Supplements
 
 
 class Cases:
@@ -19,8 +23,11 @@ class Cases:
 
     def __init__(self, runtime: Runtime):
         self.chain = Chain(runtime)
-        self.intake, self.handling, self.clocks = Intake(self.chain), Handling(self.chain), Clocks(self.chain)
+        self.orders = Orders(self.chain)
+        self.intake, self.handling = Intake(self.chain, self.orders), Handling(self.chain)
+        self.supplements, self.receiving = Supplements(self.chain), Receiving(self.chain)
         self.objections, self.redirecting = Objections(self.chain), Redirecting(self.chain)
-        self.reading = Reading(self.chain)
+        self.clocks, self.reading = Clocks(self.chain), Reading(self.chain)
+        self.papers = Papers(self.chain, self.reading)
         self.progress = ProgressLookup(self.chain)
         self.figures = FiguresService(self.chain)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from uuid import UUID
 
 from kit.blobs import Blobs
@@ -16,8 +17,14 @@ from services.cases.service.centres import Centres
 from services.cases.service.codes import Codes
 from services.cases.service.limits import Limits
 from services.cases.store import cases as store
+from services.cases.store import orders
 from services.cases.store.cases import Folder, Step
 from services.cases.words import Words
+
+
+def feed_of(case: CaseFile) -> tuple[object, ...]:
+    """What the system that brought the case is told of it: a change of these is news to it."""
+    return case.state, case.accepted_at, case.due_at, case.concluded_at, case.outcome, case.closed_at
 
 
 class Chain:
@@ -35,11 +42,28 @@ class Chain:
 
     async def own(self, unit: Unit, case_id: UUID, etag: str) -> Folder:
         """The case for a change by the responsible centre. PermissionDenied(CENTRE_NOT_RESPONSIBLE) for others who see it."""
-        found = await store.folder(unit, case_id)
+        found = self._of_centre(unit, await store.folder(unit, case_id))
+        unit.match(etag, found.case)
+        return self._received(unit, found)
+
+    async def own_locked(self, unit: Unit, case_id: UUID) -> Folder:
+        """The case for the responsible centre, for what stands beside it and leaves the case itself as it is."""
+        return self._of_centre(unit, await store.folder_locked(unit, case_id))
+
+    async def own_seen(self, unit: Unit, case_id: UUID) -> Folder:
+        """The case for the responsible centre, to be read."""
+        return self._of_centre(unit, await store.folder_seen(unit, str(case_id)))
+
+    def _of_centre(self, unit: Unit, found: Folder) -> Folder:
         if not unit.principal.system and found.case.centre not in unit.principal.departments:
             raise PermissionDenied("CENTRE_NOT_RESPONSIBLE")
-        unit.match(etag, found.case)
         return found
+
+    def _received(self, unit: Unit, found: Folder) -> Folder:
+        """What no window took in, the first of the centre who works on it has received."""
+        if unit.principal.system:
+            return found
+        return replace(found, case=found.case.receive(unit.principal.account, ""))
 
     async def own_task(self, unit: Unit, case_id: UUID, task_id: UUID, etag: str) -> tuple[Folder, Task]:
         """A department's task for a decision of the responsible centre. NotFound for a desk's. `etag`: the task's."""
@@ -61,9 +85,12 @@ class Chain:
 
     async def save(self, unit: Unit, case: CaseFile, what: str, *steps: Step) -> CaseFile:
         """The case with its version raised, its timeline and its event."""
+        before = unit.loaded(store.CASES.name, case.id)
         saved = await store.CASES.save(unit, case)
         store.add_steps(unit, case.id, steps)
         unit.emit(telling.case_changed(saved, what, self.runtime.epoch))
+        if saved.source_system and (before is None or feed_of(before) != feed_of(saved)):
+            await orders.changed(unit, saved.id, saved.source_system)
         return saved
 
     def named(self, name: str, code: str) -> dict[str, str]:

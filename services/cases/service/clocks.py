@@ -13,7 +13,7 @@ from services.cases import model
 from services.cases.model import CaseFile, Task
 from services.cases.service import signals, telling
 from services.cases.service.chain import Chain
-from services.cases.service.limits import CASE_CLOCK, TASK_CLOCK
+from services.cases.service.limits import CASE_CLOCK, SUPPLEMENT_CLOCK, TASK_CLOCK
 from services.cases.service.steps import day, of_department, step
 from services.cases.store import cases as store
 
@@ -42,7 +42,8 @@ class Clocks:
         if late:
             signals.breached(unit, signals.HANDLING if case.accepted_at else signals.ACCEPTANCE)
         to = [(case.centre, "director" if late else "dispatcher")]
-        unit.emit(telling.notice(template, told, case.id, case.round, to, urgent=late, **facts))
+        account = "" if case.answered else case.first_receiver
+        unit.emit(telling.notice(template, told, case.id, case.round, to, urgent=late, account=account, **facts))
         self._next(unit, told)
         await self.chain.save(unit, told, what, step(what, facts))
 
@@ -72,6 +73,28 @@ class Clocks:
         unit.emit(telling.notice(template, case, task.id, task.round, [to], urgent=urgent, due=facts["due"]))
         store.add_steps(unit, case.id, [step(template.removeprefix("cases."), facts)])
         self._next(unit, told)
+
+    async def supplement(self, unit: Unit, case_id: UUID) -> None:
+        """Who received the case first is reminded to ask the applicant, and told when her limit is over: then it may be closed on that ground."""
+        case = await store.CASES.get(unit, case_id)
+        last = await store.supplement(unit, case.id)
+        if case.state != model.SUPPLEMENT_ASKED or last is None:
+            return
+        moment = self.chain.limits.next_moment(last)
+        if moment is None:
+            return
+        if moment > unit.now:
+            unit.schedule(SUPPLEMENT_CLOCK, case.id, at=moment)
+            return
+        told = await store.SUPPLEMENTS.save(unit, last.tell(last.told + 1))
+        what = "supplement lapsed" if told.told == model.SUPERIOR else "supplement remind"
+        facts = {"due": day(last.due_at)}
+        to = [] if case.first_receiver else [(case.centre, "dispatcher")]
+        template = f"cases.{what.replace(' ', '_')}"
+        unit.emit(telling.notice(template, case, last.id, 1, to, urgent=False, account=case.first_receiver, **facts))
+        store.add_steps(unit, case.id, [step(what, facts)])
+        if (then := self.chain.limits.next_moment(told)) is not None:
+            unit.schedule(SUPPLEMENT_CLOCK, case.id, at=then)
 
     def _next(self, unit: Unit, row: CaseFile | Task) -> None:
         """The next step's timer, if there is one. The present one goes by itself when it has fired."""

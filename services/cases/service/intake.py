@@ -2,89 +2,46 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
-
-import orjson
 
 from hetao.cases.v1 import events_pb2
 from kit.clock import CLOCK_SKEW, business_date
 from kit.errors import FailedPrecondition, InvalidArgument, PermissionDenied
-from kit.identifiers import is_credit_code, is_phone, is_resident_id
-from kit.sealing import canonical
 from kit.unit import Unit
 from services.cases import model
-from services.cases.model import CaseFile, Centre, Classification, Party
+from services.cases.model import CaseFile, Centre, Classification
 from services.cases.service import telling
 from services.cases.service.chain import Chain
-from services.cases.service.limits import CASE_CLOCK
+from services.cases.service.limits import CASE_CLOCK, SUPPLEMENT_CLOCK
+from services.cases.service.newcase import Handover, NewCase, NewParty, Registered
+from services.cases.service.orders import Order, Orders, brought, missing_kind
+from services.cases.service.parties import Parties
+from services.cases.service.receiving import check_desk
 from services.cases.service.sealed import seal_content, seal_note
 from services.cases.service.steps import both, day, of_centre, step
 from services.cases.store import cases as store
+from services.cases.store import orders
 from services.cases.store.cases import Folder, Step
 from services.cases.words import Word
 
 
-@dataclass(frozen=True, slots=True)
-class NewParty:
-    """A party as it was given. `field`: where in the request, for errors."""
-
-    role: str
-    type: str
-    name: str
-    id_number: str
-    phone: str
-    field: str
-
-
-@dataclass(frozen=True, slots=True)
-class Handover:
-    """The grid's hand-over that a case comes from. `centre`: whom it was handed to; `reporter`: account of the worker whose report it was."""
-
-    id: UUID
-    report_id: UUID
-    centre: str
-    reporter: str
-    history: Sequence[Step]
-
-
-@dataclass(frozen=True, slots=True)
-class NewCase:
-    """A matter as it was given."""
-
-    kind: str
-    source: str
-    division: str
-    title: str
-    description: str
-    place: str
-    occurred_at: datetime | None
-    media_ids: Sequence[str]
-    parties: Sequence[NewParty] = ()
-    classification: Classification = field(default_factory=Classification)
-    accept: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Registered:
-    """What came of a registration. `pins`: in the order of the parties. `duplicates`: perhaps the same quarrel, the newest first."""
-
-    folder: Folder
-    pins: Sequence[str]
-    duplicates: Sequence[CaseFile] = ()
-
-
 class Intake:
-    def __init__(self, chain: Chain):
-        self.chain = chain
+    def __init__(self, chain: Chain, orders: Orders):
+        self.chain, self.orders, self.parties = chain, orders, Parties(chain)
 
-    async def create(self, unit: Unit, new: NewCase) -> Registered:
-        """InvalidArgument for a division that does not exist, an unknown photo or category, a time in the future, a wrong number of a party."""
-        if new.accept and not unit.principal.may("cases.cases.accept"):
+    async def create(self, unit: Unit, new: NewCase, order: Order, way: str) -> Registered:
+        """InvalidArgument for a division that does not exist, an unknown photo or category, a time in the future, a wrong number of a party.
+
+        `order`: what another system says of its order; `way`: what the caller says of the source, or "".
+        """
+        if (new.accept or new.transfer_to) and not unit.principal.may("cases.cases.accept"):
             raise PermissionDenied("PERMISSION_MISSING", permission="cases.cases.accept")
+        if new.accept and new.transfer_to:
+            raise InvalidArgument("ACCEPT_OR_TRANSFER", field="transfer_to")
+        new, order = self.orders.placed(unit, new, order, way)
         if new.occurred_at and new.occurred_at > unit.now + CLOCK_SKEW:
             raise InvalidArgument("TIME_IN_FUTURE", field="occurred_at")
         await self.chain.require_photos(new.media_ids)
@@ -94,9 +51,21 @@ class Intake:
         # The caller's own centre where its area holds the division.
         own = (await self.chain.centres.all(unit)).get(unit.principal.department)
         centre = own if own and new.division.startswith(own.division) else responsible
+        missing_kind(new)
         kind = self.chain.words.kinds.get(new.kind, unit.today, field="kind")
+        check_desk(self.chain, unit, centre, new.desk)
+        case_id = unit.new_id()
+        if order:
+            first = await self.orders.claim(unit, case_id, order, brought(new, order))
+            if first != case_id:
+                return Registered(await store.folder_told(unit, first), (), existing=True)
         facts = {**of_centre(centre), **both("kind", kind), **self.chain.named("source", new.source)}
-        return await self._register(unit, new, centre, [step("register", facts)])
+        registered = await self._register(unit, new, centre, [step("register", facts)], case_id=case_id, order=order)
+        if order:
+            case, to = registered.folder.case, [(centre.id, "dispatcher")]
+            unit.emit(telling.notice("cases.order_registered", case, case.id, case.round, to, due=day(case.due_at)))
+            await orders.changed(unit, case.id, order.system)
+        return registered
 
     async def from_handover(self, unit: Unit, new: NewCase, handover: Handover) -> CaseFile:
         """The case of a grid's hand-over: once, at the centre that it was handed to. The report's history opens its timeline."""
@@ -109,22 +78,33 @@ class Intake:
         return case
 
     async def _register(
-        self, unit: Unit, new: NewCase, centre: Centre, steps: list[Step], handover: Handover | None = None
+        self,
+        unit: Unit,
+        new: NewCase,
+        centre: Centre,
+        steps: list[Step],
+        handover: Handover | None = None,
+        *,
+        case_id: UUID | None = None,
+        order: Order | None = None,
     ) -> Registered:
         """The case with its parties, timeline, clock and event. `steps`: what its timeline begins with."""
-        case = await self._case(unit, new, centre, handover)
-        case = self._classified(unit, case, new.classification, steps)
+        case = await self._case(unit, case_id or unit.new_id(), new, centre, handover, order or Order())
+        case, what = self._classified(unit, case, new.classification, steps), "register"
         if new.accept:
-            case = self._accepted(case, unit.now, steps)
-        parties, pins = self._parties(unit, case.id, new.parties, [])
-        pairs = self._pairs(unit, new.parties)
+            case, what = self._accepted(case, unit.now, steps), "accept"
+        if new.transfer_to:
+            case, what = self._transferred(unit, case, new.transfer_to, new.transfer_note, steps), "transfer"
+        parties, pins = self.parties.rows(unit, case.id, new.parties, [])
+        pairs = self.parties.pairs(unit, new.parties)
         duplicates = await self._duplicates(unit, case, [key for keys in pairs for key in keys])
         await store.CASES.add(unit, case)
         await store.PARTIES.add_all(unit, parties)
         store.add_pairs(unit, case.id, [current for current, *_ in pairs])
         store.add_steps(unit, case.id, steps)
-        self.chain.limits.set_clock(unit, case)
-        unit.emit(telling.case_changed(case, "accept" if new.accept else "register", self.chain.runtime.epoch))
+        if case.running:
+            self.chain.limits.set_clock(unit, case)
+        unit.emit(telling.case_changed(case, what, self.chain.runtime.epoch))
         return Registered(Folder(case, (), parties), pins, duplicates)
 
     async def add_party(self, unit: Unit, case_id: UUID, new: NewParty, etag: str) -> tuple[Folder, str]:
@@ -133,11 +113,11 @@ class Intake:
         case, present = found.case, found.parties
         if not case.running:
             raise FailedPrecondition("MOVE_NOT_ALLOWED", state=case.state, action="add party")
-        given = [self._given(unit, party) for party in present]
-        parties, pins = self._parties(unit, case.id, [new], present)
+        given = [self.parties.given(unit, party) for party in present]
+        parties, pins = self.parties.rows(unit, case.id, [new], present)
         await store.PARTIES.add_all(unit, parties)
-        old_pairs = {current for current, *_ in self._pairs(unit, given)}
-        new_pairs = {current for current, *_ in self._pairs(unit, [*given, new])} - old_pairs
+        old_pairs = {current for current, *_ in self.parties.pairs(unit, given)}
+        new_pairs = {current for current, *_ in self.parties.pairs(unit, [*given, new])} - old_pairs
         if new_pairs:
             store.add_pairs(unit, case.id, sorted(new_pairs))
         case = await self.chain.save(unit, case, "attach", step("add party", self.chain.named("role", new.role)))
@@ -151,24 +131,27 @@ class Intake:
         case = self._accepted(self._classified(unit, found.case, classification, steps), unit.now, steps)
         self.chain.limits.set_clock(unit, case)
         self._answer(unit, case, events_pb2.HANDOVER_ANSWER_ACCEPTED)
+        self._tell_answered(unit, case)
         return replace(found, case=await self.chain.save(unit, case, "accept", *steps))
 
     async def refuse(self, unit: Unit, case_id: UUID, ground: str, channel: str, etag: str) -> Folder:
         word = self.chain.words.grounds.get(ground, unit.today, field="ground")
         found = await self.chain.own(unit, case_id, etag)
-        case = found.case.refuse(ground, channel, unit.now)
-        unit.cancel(CASE_CLOCK, case.id)
+        case = found.case.refuse(word, channel, unit.now)
+        self._stop(unit, case)
         self._answer(unit, case, events_pb2.HANDOVER_ANSWER_REFUSED, ground, word)
+        self._tell_answered(unit, case)
         said = step("refuse", {**both("ground", word), "channel": channel})
         return replace(found, case=await self.chain.save(unit, case, "refuse", said))
 
     async def transfer(self, unit: Unit, case_id: UUID, number: str, note: str, etag: str) -> Folder:
         found = await self.chain.own(unit, case_id, etag)
-        case = found.case.transfer(number, unit.now)
-        unit.cancel(CASE_CLOCK, case.id)
+        steps: list[Step] = []
+        case = self._transferred(unit, found.case, number, note, steps)
+        self._stop(unit, case)
         self._answer(unit, case, events_pb2.HANDOVER_ANSWER_TRANSFERRED, number)
-        said = step("transfer", {"number": number}, note=seal_note(unit, case.id, note))
-        return replace(found, case=await self.chain.save(unit, case, "transfer", said))
+        self._tell_answered(unit, case)
+        return replace(found, case=await self.chain.save(unit, case, "transfer", *steps))
 
     async def classify(self, unit: Unit, case_id: UUID, said: Classification, etag: str) -> Folder:
         """A new complexity gives an accepted case the limit that belongs to it, counted from its acceptance; not after a reopening."""
@@ -191,11 +174,12 @@ class Intake:
             raise InvalidArgument("DIVISION_UNKNOWN", field="division", division=division)
         return responsible
 
-    async def _case(self, unit: Unit, new: NewCase, centre: Centre, handover: Handover | None) -> CaseFile:
-        case_id = unit.new_id()
+    async def _case(
+        self, unit: Unit, case_id: UUID, new: NewCase, centre: Centre, handover: Handover | None, order: Order
+    ) -> CaseFile:
         county, township = new.division[:6], new.division[:9] if len(new.division) > 6 else ""
         content = {"title": new.title, "description": new.description, "place": new.place}
-        return CaseFile(
+        case = CaseFile(
             id=case_id,
             code=await self.chain.codes.new(unit, county),
             kind=new.kind,
@@ -215,7 +199,11 @@ class Intake:
             handover_id=handover.id if handover else None,
             report_id=handover.report_id if handover else None,
             reporter=handover.reporter if handover else "",
+            source_system=order.system,
+            external_id=order.external_id,
         )
+        here = centre.id in unit.principal.departments
+        return case.receive(unit.principal.account, new.desk) if here else case
 
     async def _duplicates(self, unit: Unit, case: CaseFile, pairs: Sequence[bytes]) -> Sequence[CaseFile]:
         """Recent cases of the same parties. What the caller could not open is not hinted at: that it is there would tell of its parties."""
@@ -251,79 +239,20 @@ class Intake:
         steps.append(step("accept", {"due": day(limit.due_at)}))
         return case.accept(at, limit)
 
+    def _transferred(self, unit: Unit, case: CaseFile, number: str, note: str, steps: list[Step]) -> CaseFile:
+        steps.append(step("transfer", {"number": number}, note=seal_note(unit, case.id, note)))
+        return case.transfer(number, unit.now)
+
+    def _stop(self, unit: Unit, case: CaseFile) -> None:
+        """The applicant has her answer, and the case ends with it."""
+        unit.cancel(CASE_CLOCK, case.id)
+        unit.cancel(SUPPLEMENT_CLOCK, case.id)
+
+    def _tell_answered(self, unit: Unit, case: CaseFile) -> None:
+        """Who received it first learns that others have answered: it is hers no longer."""
+        unit.emit(*telling.to_first_receiver("cases.first_answered", case, "answer", unit.principal.account))
+
     def _answer(self, unit: Unit, case: CaseFile, answer: int, reason: str = "", ground: Word | None = None) -> None:
         """The grid learns what became of its hand-over."""
         if case.handover_id:
             unit.emit(telling.handover_answered(case, answer, reason, unit.principal.account, unit.now, ground))
-
-    # -- parties ----------------------------------------------------------------------------------------------------------
-
-    def _parties(
-        self, unit: Unit, case_id: UUID, new: Sequence[NewParty], present: Sequence[Party]
-    ) -> tuple[list[Party], list[str]]:
-        """Rows and PINs. Each PIN differs from the others of the case, since it tells the parties apart."""
-        most = self.chain.words.parameters(unit.today).most_parties
-        if len(present) + len(new) > most:
-            raise FailedPrecondition("PARTIES_FULL", most=most)
-        taken = {party.pin for party in present}
-        numbers = {self._given(unit, party).id_number for party in present} - {""}
-        parties: list[Party] = []
-        pins: list[str] = []
-        for one in new:
-            identity = self._checked(one)
-            if identity["id_number"] and identity["id_number"] in numbers:
-                raise InvalidArgument("PARTY_TWICE", field=f"{one.field}.id_number")
-            numbers |= {identity["id_number"]} - {""}
-            pin, digest = self._pin(unit, case_id, taken)
-            taken.add(digest)
-            party_id = unit.new_id(len(present) + len(parties))
-            sealed = unit.seal("cases.party", party_id, orjson.dumps(identity).decode())
-            parties.append(Party(party_id, case_id, one.role, one.type, sealed, digest))
-            pins.append(pin)
-        return parties, pins
-
-    def _checked(self, one: NewParty) -> dict[str, str]:
-        """Name, number and telephone in the form that is kept; InvalidArgument where they are wrong."""
-        number = one.id_number.upper()
-        if number and not (is_resident_id(number) if one.type == "natural_person" else is_credit_code(number)):
-            raise InvalidArgument("ID_NUMBER_INVALID", field=f"{one.field}.id_number")
-        phone = canonical(one.phone)
-        if phone and not is_phone(phone):
-            raise InvalidArgument("PHONE_INVALID", field=f"{one.field}.phone")
-        return {"name": one.name.strip(), "id_number": number, "phone": phone}
-
-    def _given(self, unit: Unit, party: Party) -> NewParty:
-        identity = orjson.loads(unit.open("cases.party", party.id, party.identity))
-        return NewParty(party.role, party.type, identity["name"], identity["id_number"], identity["phone"], "")
-
-    def _pin(self, unit: Unit, case_id: UUID, taken: set[bytes]) -> tuple[str, bytes]:
-        while True:
-            pin = f"{secrets.randbelow(1_000_000):06d}"
-            digest = unit.index("cases.pin", pin_text(case_id, pin))
-            if digest not in taken:
-                return pin, digest
-
-    def _pairs(self, unit: Unit, parties: Sequence[NewParty]) -> list[Sequence[bytes]]:
-        """Blind indexes of every two parties, the same whichever comes first: by their names, and by their numbers where both have one. Each under every
-        key of the keyring, the current one first."""
-        keys: list[Sequence[bytes]] = []
-        for n, one in enumerate(parties):
-            for other in parties[n + 1 :]:
-                keys.append(_pair(unit, one.name, other.name))
-                if one.id_number and other.id_number:
-                    keys.append(_pair(unit, one.id_number, other.id_number))
-        return keys
-
-
-def _pair(unit: Unit, one: str, other: str) -> Sequence[bytes]:
-    first, second = sorted((canonical(one), canonical(other)))
-    return unit.runtime.keys.indexes("cases.pair", f"{len(first)}x{first}x{second}")
-
-
-def pin_text(case_id: UUID, pin: str) -> str:
-    """What a PIN's keyed hash is made of; it is bound to its case.
-
-    A million possible PINs are tried in a moment whatever one hash costs, so a slow hash would protect nobody and make the look-up an easy
-    target. What protects them: the key, which does not lie in the database, and the look-up's lock after a few tries.
-    """
-    return f"{case_id}x{pin}"

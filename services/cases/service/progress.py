@@ -10,12 +10,13 @@ from uuid import UUID
 
 import orjson
 
+from kit.clock import business_date
 from kit.errors import PermissionDenied, Refused, ResourceExhausted
 from kit.unit import Unit
 from services.cases import model
 from services.cases.model import TOLD, CaseFile, Party, ToldStep, for_parties
 from services.cases.service.chain import Chain
-from services.cases.service.intake import pin_text
+from services.cases.service.parties import pin_text
 from services.cases.service.reading import masked
 from services.cases.service.steps import day, filled
 from services.cases.store import cases as store
@@ -86,10 +87,21 @@ class ProgressLookup:
         ]
         texts = self.chain.runtime.texts
         steps = [(one.at, *texts.of(f"told.{one.what}", one.params)) for one in for_parties(told, case.state)]
-        stage = texts.of(
-            f"progress.{case.state}", {"due": day(case.due_at), "channel": case.channel, "number": case.transferred_to}
-        )
+        stage = texts.of(f"progress.{case.state}", await self._facts(unit, case, party))
         identity = orjson.loads(unit.open("cases.party", party.id, party.identity))
         centre = (await self.chain.centres.all(unit))[case.centre]
         departments = [task.department_name for task in found.tasks if not task.over]
         return Progress(case, party, masked(party, identity)["name"], centre.name, departments, stage, steps)
+
+    async def _facts(self, unit: Unit, case: CaseFile, party: Party) -> dict[str, str]:
+        """What the sentence of the stage is filled with. Which papers are missing concerns the applicant alone."""
+        facts = {"due": day(case.due_at), "channel": case.channel, "number": case.transferred_to}
+        if case.state == model.SUPPLEMENT_ASKED and (last := await store.supplement(unit, case.id)):
+            words = [self.chain.words.papers.get(code, business_date(last.asked_at)) for code in last.papers]
+            said = unit.open("cases.supplement", last.id, last.words) if last.words else ""
+            facts["due"] = day(last.due_at)
+            facts["papers_zh"] = facts["papers_en"] = ""
+            if party.role == "applicant":
+                facts["papers_zh"] = "：" + "、".join([*(word.zh for word in words), *([said] if said else [])])
+                facts["papers_en"] = ": " + ", ".join([*(word.en for word in words), *([said] if said else [])])
+        return facts

@@ -15,7 +15,7 @@ from kit.identity import Principal
 from kit.masking import mask_id_number, mask_name, mask_phone
 from kit.paging import FIRST_ID, FIRST_MOMENT, LAST_ID, Page
 from kit.unit import Unit
-from services.cases.model import CaseFile, Centre, Party, Task, TaskExtension, TaskReturn
+from services.cases.model import CaseFile, Centre, Party, Supplement, Task, TaskExtension, TaskReturn
 from services.cases.service.chain import Chain
 from services.cases.service.sealed import open_content, open_note
 from services.cases.service.steps import filled, step
@@ -60,6 +60,7 @@ class Whole:
     outcome_note: str
     parties: Sequence[tuple[Party, dict[str, str]]]
     tasks: Sequence[OpenedTask]
+    supplement: tuple[Supplement, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +93,17 @@ class Reading:
             True,
             open_content(unit, case),
             open_note(unit, case.id, case.outcome_note),
-            [(party, masked(party, self.identity(unit, party))) for party in found.parties],
+            [(party, self.masked(unit, party)) for party in found.parties],
             await self.opened(unit, found.tasks),
+            await self.supplement(unit, case),
         )
+
+    async def supplement(self, unit: Unit, case: CaseFile) -> tuple[Supplement, str] | None:
+        """What the applicant was last asked for, with its words."""
+        last = await store.supplement(unit, case.id) if case.supplements else None
+        if last is None:
+            return None
+        return last, unit.open("cases.supplement", last.id, last.words) if last.words else ""
 
     async def alone(self, unit: Unit, case: CaseFile) -> Whole:
         """The case without its parts, as lists show it."""
@@ -156,6 +165,9 @@ class Reading:
     def identity(self, unit: Unit, party: Party) -> dict[str, str]:
         identity: dict[str, str] = orjson.loads(unit.open("cases.party", party.id, party.identity))
         return identity
+
+    def masked(self, unit: Unit, party: Party) -> dict[str, str]:
+        return masked(party, self.identity(unit, party))
 
     async def opened(self, unit: Unit, tasks: Sequence[Task]) -> list[OpenedTask]:
         """Tasks with their texts, and with what departments said against them. Most have nothing of that, and are not asked for it."""

@@ -76,25 +76,33 @@ def handover_answered(
     return Event(case.id, message, case.division)
 
 
+def to_first_receiver(template: str, case: CaseFile, round_: str, by: str, **variables: str) -> list[Event]:
+    """Who received the case first is told what others do with it while it is hers. `round_`: what it is about, so that each is told once; `by`: who did it."""
+    if case.first_receiver in ("", by):
+        return []
+    return [notice(template, case, case.id, round_, [], urgent=False, account=case.first_receiver, **variables)]
+
+
 def notice(
     template: str,
     case: CaseFile,
     about: UUID,
-    round_: int,
+    round_: int | str,
     to: Sequence[tuple[str, str]],
     *,
     urgent: bool = False,
+    account: str = "",
     **variables: str,
 ) -> Event:
     """Somebody should be told. `about` and `round_`: what it is about and which of its limits, so that each intent is told once.
 
-    `to`: (department id, post kind). Variables are codes, dates and numbers, never names of persons.
+    `to`: (department id, post kind); `account`: one person more. Variables are codes, dates and numbers, never names of persons.
     """
     return notices.notice(
         template,
         intents=INTENTS,
         about=f"{about}:{round_}",
-        to=[To(department, post) for department, post in to],
+        to=[*(To(department, post) for department, post in to), *([To(account=account)] if account else [])],
         variables={"code": case.code, **variables},
         subject=f"cases/{case.id}",
         division=case.division,

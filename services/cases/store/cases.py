@@ -17,7 +17,7 @@ from kit.identity import Principal
 from kit.table import Table
 from kit.unit import Unit
 from services.cases import model
-from services.cases.model import CaseFile, Centre, Party, Task, TaskExtension, TaskReturn
+from services.cases.model import CaseFile, Centre, Party, Supplement, Task, TaskExtension, TaskReturn
 
 #: What a caller may know of a case: all of it (parties masked), where it stands, or not even that it exists.
 FULL, STAGE, NOTHING = "full", "stage", ""
@@ -79,6 +79,7 @@ PARTIES = Table("party", Party)
 DISCLOSURES = Table("disclosure", Disclosure)
 RETURNS = Table("task_return", TaskReturn)
 EXTENSIONS = Table("task_extension", TaskExtension)
+SUPPLEMENTS = Table("supplement", Supplement)
 
 #: A case's tasks and parties as two arrays of rows, to stand in a select list. `{0}`: the case's id.
 PARTS = (
@@ -137,6 +138,18 @@ async def folder_seen(unit: Unit, id_or_code: str) -> Folder:
 
 def _folder(unit: Unit, case: CaseFile, row: Any) -> Folder:
     return Folder(case, [TASKS.load(unit, task) for task in row[0]], [PARTIES.load(unit, party) for party in row[1]])
+
+
+async def folder_told(unit: Unit, case_id: UUID) -> Folder:
+    """For the system that brought the case, which may know of it without seeing it."""
+    (row,) = await unit.fetch(f"select {PARTS.format('$1')}, {CASES.columns} from case_file where id = $1", case_id)
+    return _folder(unit, CASES.load(unit, tuple(row)[2:]), row)
+
+
+async def supplement(unit: Unit, case_id: UUID) -> Supplement | None:
+    """What the applicant was asked for, the last time that she was."""
+    found = await SUPPLEMENTS.list(unit, "case_id = $1 order by number desc limit 1", case_id)
+    return found[0] if found else None
 
 
 async def case_id_of_task(unit: Unit, task_id: UUID) -> UUID | None:
@@ -355,6 +368,44 @@ async def keep_department(unit: Unit, department: Department, active: bool, epoc
         department.name_en,
         department.division,
         active,
+        epoch,
+        version,
+    )
+
+
+# -- who works where, as the grid says --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Colleague:
+    """An account of a department, or the holder of one of its posts. `id`: of the staff or the post."""
+
+    id: UUID
+    account: str
+    department: str
+    active: bool
+
+
+async def works_in(unit: Unit, account: str, department: str) -> bool:
+    return bool(
+        await unit.fetchval(
+            "select exists (select from colleague where department = $2 and account = $1 and active)",
+            account,
+            department,
+        )
+    )
+
+
+async def keep_colleague(unit: Unit, who: Colleague, epoch: int, version: int) -> None:
+    await unit.execute(
+        "insert into colleague (id, account, department, active, epoch, version) values ($1, $2, $3, $4, $5, $6) "
+        "on conflict (id) do update set account = excluded.account, department = excluded.department, active = excluded.active, "
+        "epoch = excluded.epoch, version = excluded.version "
+        "where (colleague.epoch, colleague.version) < (excluded.epoch, excluded.version)",
+        who.id,
+        who.account,
+        who.department,
+        who.active,
         epoch,
         version,
     )

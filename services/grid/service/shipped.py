@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 import tomllib
 from collections.abc import Sequence
 from datetime import date
@@ -12,6 +13,9 @@ from pathlib import Path
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
+from joserfc.jwk import OKPKey
+
+from kit.secretfile import create_secret, read_secret
 from kit.unit import Unit
 from services.grid.model.directory import (
     CENTRE,
@@ -27,10 +31,12 @@ from services.grid.model.directory import (
 from services.grid.model.divisions import Ancestors, Division, readings
 from services.grid.model.grids import Grid, Member, form_of
 from services.grid.model.points import Point
-from services.grid.service import telling
+from services.grid.model.systems import Key, System
+from services.grid.service import register, telling
 from services.grid.service.handover import Handovers
 from services.grid.service.pinyin import syllables
-from services.grid.store import directory, divisions
+from services.grid.service.systems import parse_key
+from services.grid.store import directory, divisions, systems
 from services.grid.store import grids as grid_store
 
 
@@ -103,6 +109,7 @@ class Shipped:
 
     async def demo(self, unit: Unit) -> None:
         """Departments, staff, posts, grids and their triangles, all marked as made. Does nothing where it is done."""
+        await self.demo_systems(unit)
         root = unit.runtime.settings.root_division
         organisation, grids = self._read("demo/departments.toml"), self._read("demo/grids.toml")
         accounts = [a for a in self._accounts() if a["department_code"].startswith(root)]
@@ -113,6 +120,24 @@ class Shipped:
         posts = [post for post in organisation["posts"] if post["department"].startswith(root)]
         await self._add_posts(unit, posts, organisation["since"])
         await self._add_grids(unit, [grid for grid in grids["grids"] if grid["code"].startswith(root)], grids["since"])
+
+    async def demo_systems(self, unit: Unit) -> None:
+        """Outside systems, each with a key of its own that lies in the data folder beside the platform's: `hetao systems token` takes it."""
+        root, folder = unit.runtime.settings.root_division, unit.runtime.settings.data_dir / "keys"
+        for row in self._read("demo/systems.toml")["systems"]:
+            account, path = row["account"], folder / f"{row['account']}.json"
+            if await systems.exists(unit, account):
+                continue
+            made = OKPKey.generate_key("Ed25519", {"use": "sig", "alg": "Ed25519"}, auto_kid=True)
+            create_secret(path, json.dumps(made.as_dict(private=True), indent=2) + "\n")
+            public = OKPKey.import_key(json.loads(read_secret(path))).as_dict(private=False)
+            kid, jwk = parse_key(json.dumps(public), "")
+            system = System(
+                uuid5(NAMESPACE_URL, f"hetao:system:{account}"), account, row["name"], row["name_en"], root, [root],
+                row["roles"], 0, "", "", [], True, unit.now, await register.changed(unit),
+            )  # fmt: skip
+            await systems.SYSTEMS.add(unit, system)
+            await systems.KEYS.add(unit, Key(unit.new_id(), system.id, kid, jwk, unit.now))
 
     def departments(self, organisation: dict[str, Any]) -> list[Department]:
         """Offices of the counties and the city from the list; townships and communities from the divisions named there."""

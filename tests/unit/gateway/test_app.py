@@ -102,7 +102,15 @@ async def test_the_reference_can_be_read_without_anything_from_elsewhere(client)
     page = await client.get("/docs")
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     assert "default-src 'none'" in page.headers["content-security-policy"]
-    for path in ("/docs", "/docs/docs.js", "/docs/docs.css", "/docs/errors"):
+    for path in (
+        "/docs",
+        "/docs/docs.js",
+        "/docs/docs.css",
+        "/docs/errors",
+        "/progress",
+        "/progress/progress.js",
+        "/progress/progress.css",
+    ):
         answer = await client.get(path)
         assert answer.status_code == 200
         assert "//" not in answer.text.replace("http://www.w3.org", "").replace("// Shows", "")

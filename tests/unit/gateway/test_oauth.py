@@ -22,7 +22,7 @@ from services.gateway.oauth import JWT_BEARER, LARGEST_FORM
 from tests.world import World
 
 KEY = OKPKey.generate_key("Ed25519", {"use": "sig"}, auto_kid=True)
-SYSTEM = "system-12345"
+SYSTEM = "system-hotline"
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from kit.verifier import LOGOUT
 from services.grid.api import systems as api
 from tests.world import Refusal, World, _Signed, refused
 
-SYSTEM = "system-12345"
+SYSTEM = "system-hotline"
 
 
 def key() -> OKPKey:
@@ -321,6 +321,7 @@ async def test_administrators_of_another_county_see_nothing_of_it(register: Regi
     await register.create()
     await register.create(system_id="system-city", divisions=["150802", "150826"])
     assert [one.system_id for one in (await register.systems().ListSystems(pb.ListSystemsRequest())).systems] == [
+        "system-12345",  # the demo's
         "system-city",
         SYSTEM,
     ]
@@ -343,7 +344,7 @@ async def test_a_process_may_follow_the_register_and_do_nothing_else(register: R
     await register.create()
     told = await stub.GetTrust(trust_pb2.GetTrustRequest())
     assert told.whole
-    assert [one.system_id for one in told.systems] == [SYSTEM]
+    assert [one.system_id for one in told.systems] == ["system-12345", SYSTEM]
     news = await stub.GetTrust(trust_pb2.GetTrustRequest(after=told.next))
     assert (news.whole, list(news.systems), list(news.revocations)) == (False, [], [])
     assert news.next == told.next

@@ -63,6 +63,10 @@ class Case(_message.Message):
     REOPENED_COUNT_FIELD_NUMBER: _builtins.int
     REPORT_ID_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    FIRST_RECEIVER_FIELD_NUMBER: _builtins.int
+    SUPPLEMENT_FIELD_NUMBER: _builtins.int
+    SOURCE_SYSTEM_FIELD_NUMBER: _builtins.int
+    EXTERNAL_ID_FIELD_NUMBER: _builtins.int
     case_id: _builtins.str
     """Id, a UUID."""
     code: _builtins.str
@@ -111,6 +115,10 @@ class Case(_message.Message):
     """The grid report that it came from."""
     etag: _builtins.str
     """Version, to send back with a change."""
+    source_system: _builtins.str
+    """The account of the system that brought it, such as system-12345."""
+    external_id: _builtins.str
+    """Its number there."""
     @_builtins.property
     def occurred_at(self) -> _timestamp_pb2.Timestamp:
         """When it happened, where that is known."""
@@ -141,7 +149,7 @@ class Case(_message.Message):
 
     @_builtins.property
     def deadline(self) -> Global___Deadline:
-        """The limit, and why it falls when it falls. Unset before acceptance and after the conclusion."""
+        """The limit, and why it falls when it falls: before acceptance that of the decision on it. Unset after the conclusion."""
 
     @_builtins.property
     def overdue_since(self) -> _timestamp_pb2.Timestamp:
@@ -158,6 +166,14 @@ class Case(_message.Message):
     @_builtins.property
     def closed_at(self) -> _timestamp_pb2.Timestamp:
         """When it was closed."""
+
+    @_builtins.property
+    def first_receiver(self) -> Global___FirstReceiver:
+        """Who received it first and answers for it until the applicant has an answer (首问负责). Unset until somebody of the centre has had it in hand."""
+
+    @_builtins.property
+    def supplement(self) -> Global___Supplement:
+        """What the applicant was asked to bring, the last time that she was."""
 
     def __init__(
         self,
@@ -198,10 +214,14 @@ class Case(_message.Message):
         reopened_count: _builtins.int = ...,
         report_id: _builtins.str = ...,
         etag: _builtins.str = ...,
+        first_receiver: Global___FirstReceiver | None = ...,
+        supplement: Global___Supplement | None = ...,
+        source_system: _builtins.str = ...,
+        external_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted_at", b"accepted_at", "classification", b"classification", "closed_at", b"closed_at", "concluded_at", b"concluded_at", "deadline", b"deadline", "occurred_at", b"occurred_at", "overdue_since", b"overdue_since", "refusal", b"refusal", "registered_at", b"registered_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted_at", b"accepted_at", "classification", b"classification", "closed_at", b"closed_at", "concluded_at", b"concluded_at", "deadline", b"deadline", "first_receiver", b"first_receiver", "occurred_at", b"occurred_at", "overdue_since", b"overdue_since", "refusal", b"refusal", "registered_at", b"registered_at", "supplement", b"supplement"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_at", b"accepted_at", "case_id", b"case_id", "centre", b"centre", "centre_name", b"centre_name", "classification", b"classification", "closed_at", b"closed_at", "code", b"code", "community", b"community", "concluded_at", b"concluded_at", "counts_concluded", b"counts_concluded", "counts_resolved", b"counts_resolved", "county", b"county", "deadline", b"deadline", "description", b"description", "division", b"division", "etag", b"etag", "kind", b"kind", "media_ids", b"media_ids", "occurred_at", b"occurred_at", "outcome", b"outcome", "outcome_note", b"outcome_note", "overdue_since", b"overdue_since", "parties", b"parties", "place", b"place", "refusal", b"refusal", "registered_at", b"registered_at", "registered_by", b"registered_by", "reopened_count", b"reopened_count", "report_id", b"report_id", "source", b"source", "stage_only", b"stage_only", "state", b"state", "tasks", b"tasks", "title", b"title", "township", b"township", "transferred_to", b"transferred_to"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_at", b"accepted_at", "case_id", b"case_id", "centre", b"centre", "centre_name", b"centre_name", "classification", b"classification", "closed_at", b"closed_at", "code", b"code", "community", b"community", "concluded_at", b"concluded_at", "counts_concluded", b"counts_concluded", "counts_resolved", b"counts_resolved", "county", b"county", "deadline", b"deadline", "description", b"description", "division", b"division", "etag", b"etag", "external_id", b"external_id", "first_receiver", b"first_receiver", "kind", b"kind", "media_ids", b"media_ids", "occurred_at", b"occurred_at", "outcome", b"outcome", "outcome_note", b"outcome_note", "overdue_since", b"overdue_since", "parties", b"parties", "place", b"place", "refusal", b"refusal", "registered_at", b"registered_at", "registered_by", b"registered_by", "reopened_count", b"reopened_count", "report_id", b"report_id", "source", b"source", "source_system", b"source_system", "stage_only", b"stage_only", "state", b"state", "supplement", b"supplement", "tasks", b"tasks", "title", b"title", "township", b"township", "transferred_to", b"transferred_to"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -343,6 +363,7 @@ class Receipt(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     CODE_FIELD_NUMBER: _builtins.int
     PIN_FIELD_NUMBER: _builtins.int
+    DOCUMENT_FIELD_NUMBER: _builtins.int
     party_id: _builtins.str
     """The party."""
     name: _builtins.str
@@ -351,6 +372,8 @@ class Receipt(_message.Message):
     """The case's code."""
     pin: _builtins.str
     """Six digits, this party's own."""
+    document: _builtins.str
+    """The same to print and hand over: a PDF in base64, with the code as QR and the PIN. Where it was asked for."""
     def __init__(
         self,
         *,
@@ -358,10 +381,11 @@ class Receipt(_message.Message):
         name: _builtins.str = ...,
         code: _builtins.str = ...,
         pin: _builtins.str = ...,
+        document: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "name", b"name", "party_id", b"party_id", "pin", b"pin"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "document", b"document", "name", b"name", "party_id", b"party_id", "pin", b"pin"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -720,6 +744,96 @@ class Refusal(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Refusal: _TypeAlias = Refusal  # noqa: Y015
+
+@_typing.final
+class FirstReceiver(_message.Message):
+    """Who answers for the applicant's answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    DESK_FIELD_NUMBER: _builtins.int
+    account: _builtins.str
+    """Account."""
+    desk: _builtins.str
+    """Desk at which it was received, where that was said."""
+    def __init__(
+        self,
+        *,
+        account: _builtins.str = ...,
+        desk: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "desk", b"desk"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FirstReceiver: _TypeAlias = FirstReceiver  # noqa: Y015
+
+@_typing.final
+class Supplement(_message.Message):
+    """What an applicant was asked to bring."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAPERS_FIELD_NUMBER: _builtins.int
+    WORDS_FIELD_NUMBER: _builtins.int
+    ASKED_AT_FIELD_NUMBER: _builtins.int
+    ASKED_BY_FIELD_NUMBER: _builtins.int
+    DEADLINE_FIELD_NUMBER: _builtins.int
+    BROUGHT_AT_FIELD_NUMBER: _builtins.int
+    WAIVED_FIELD_NUMBER: _builtins.int
+    MEDIA_IDS_FIELD_NUMBER: _builtins.int
+    TIMES_FIELD_NUMBER: _builtins.int
+    words: _builtins.str
+    """What else, in words."""
+    asked_by: _builtins.str
+    """By whom."""
+    waived: _builtins.bool
+    """Nothing more was needed."""
+    times: _builtins.int
+    """How often she was asked so far."""
+    @_builtins.property
+    def papers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Codes of papers (data/dictionaries/papers.toml)."""
+
+    @_builtins.property
+    def asked_at(self) -> _timestamp_pb2.Timestamp:
+        """When she was asked."""
+
+    @_builtins.property
+    def deadline(self) -> Global___Deadline:
+        """Until when she can bring it, and why then."""
+
+    @_builtins.property
+    def brought_at(self) -> _timestamp_pb2.Timestamp:
+        """When she brought it, or when it was found that nothing more is needed; unset before."""
+
+    @_builtins.property
+    def media_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Photos of what she brought."""
+
+    def __init__(
+        self,
+        *,
+        papers: _abc.Iterable[_builtins.str] | None = ...,
+        words: _builtins.str = ...,
+        asked_at: _timestamp_pb2.Timestamp | None = ...,
+        asked_by: _builtins.str = ...,
+        deadline: Global___Deadline | None = ...,
+        brought_at: _timestamp_pb2.Timestamp | None = ...,
+        waived: _builtins.bool = ...,
+        media_ids: _abc.Iterable[_builtins.str] | None = ...,
+        times: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["asked_at", b"asked_at", "brought_at", b"brought_at", "deadline", b"deadline"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_at", b"asked_at", "asked_by", b"asked_by", "brought_at", b"brought_at", "deadline", b"deadline", "media_ids", b"media_ids", "papers", b"papers", "times", b"times", "waived", b"waived", "words", b"words"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Supplement: _TypeAlias = Supplement  # noqa: Y015
 
 @_typing.final
 class FollowUp(_message.Message):

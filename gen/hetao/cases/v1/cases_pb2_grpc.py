@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from hetao.cases.v1 import cases_pb2 as hetao_dot_cases_dot_v1_dot_cases__pb2
+from hetao.cases.v1 import front_pb2 as hetao_dot_cases_dot_v1_dot_front__pb2
 from hetao.cases.v1 import handling_pb2 as hetao_dot_cases_dot_v1_dot_handling__pb2
 from hetao.cases.v1 import intake_pb2 as hetao_dot_cases_dot_v1_dot_intake__pb2
 
@@ -77,6 +78,31 @@ class CaseServiceStub:
                 request_serializer=hetao_dot_cases_dot_v1_dot_intake__pb2.TransferCaseRequest.SerializeToString,
                 response_deserializer=hetao_dot_cases_dot_v1_dot_intake__pb2.TransferCaseResponse.FromString,
                 _registered_method=True)
+        self.AskSupplement = channel.unary_unary(
+                '/hetao.cases.v1.CaseService/AskSupplement',
+                request_serializer=hetao_dot_cases_dot_v1_dot_front__pb2.AskSupplementRequest.SerializeToString,
+                response_deserializer=hetao_dot_cases_dot_v1_dot_front__pb2.AskSupplementResponse.FromString,
+                _registered_method=True)
+        self.RecordSupplement = channel.unary_unary(
+                '/hetao.cases.v1.CaseService/RecordSupplement',
+                request_serializer=hetao_dot_cases_dot_v1_dot_front__pb2.RecordSupplementRequest.SerializeToString,
+                response_deserializer=hetao_dot_cases_dot_v1_dot_front__pb2.RecordSupplementResponse.FromString,
+                _registered_method=True)
+        self.SetFirstReceiver = channel.unary_unary(
+                '/hetao.cases.v1.CaseService/SetFirstReceiver',
+                request_serializer=hetao_dot_cases_dot_v1_dot_front__pb2.SetFirstReceiverRequest.SerializeToString,
+                response_deserializer=hetao_dot_cases_dot_v1_dot_front__pb2.SetFirstReceiverResponse.FromString,
+                _registered_method=True)
+        self.GetRefusalNotice = channel.unary_unary(
+                '/hetao.cases.v1.CaseService/GetRefusalNotice',
+                request_serializer=hetao_dot_cases_dot_v1_dot_front__pb2.GetRefusalNoticeRequest.SerializeToString,
+                response_deserializer=hetao_dot_cases_dot_v1_dot_front__pb2.GetRefusalNoticeResponse.FromString,
+                _registered_method=True)
+        self.GetReceipt = channel.unary_unary(
+                '/hetao.cases.v1.CaseService/GetReceipt',
+                request_serializer=hetao_dot_cases_dot_v1_dot_front__pb2.GetReceiptRequest.SerializeToString,
+                response_deserializer=hetao_dot_cases_dot_v1_dot_front__pb2.GetReceiptResponse.FromString,
+                _registered_method=True)
         self.ClassifyCase = channel.unary_unary(
                 '/hetao.cases.v1.CaseService/ClassifyCase',
                 request_serializer=hetao_dot_cases_dot_v1_dot_intake__pb2.ClassifyCaseRequest.SerializeToString,
@@ -122,6 +148,7 @@ class CaseServiceServicer:
         """Registers a matter. With `accept` it is accepted in the same step. Answers the receipt of each party (case code and PIN, shown only here)
         and recent cases of the same parties and category, in either order, as a hint.
         The responsible centre is the caller's own where it covers the division, otherwise the one that the coverage table names.
+        An emergency is handed over in the same step (`transfer_to`). Another system's order is told by its own number, `external_id`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -156,21 +183,58 @@ class CaseServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def AcceptCase(self, request, context):
-        """The centre takes the matter (受理); its limit begins to run.
+        """The centre takes the matter (受理); its limit begins to run. Not while papers are waited for: say first that they are there, or not needed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RefuseCase(self, request, context):
-        """The centre does not take the matter (不予受理): the ground and the right channel are named.
+        """The centre does not take the matter (不予受理): the ground and the right channel are named. That papers are missing is a ground once the limit for
+        them is over.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def TransferCase(self, request, context):
-        """Hands an emergency to 110, 119, 120 or 122 at once.
+        """Hands an emergency to 110, 119, 120 or 122 at once, also while papers are waited for.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AskSupplement(self, request, context):
+        """Asks the applicant for papers that are missing (补正), before the decision on acceptance. Its clock waits for her, to the end of her limit at most.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RecordSupplement(self, request, context):
+        """The applicant has brought them, or they are not needed after all: the case is registered again, and its clock runs on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetFirstReceiver(self, request, context):
+        """The director gives the matter to another first receiver (首问责任人), such as for a leave, until the applicant has an answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetRefusalNotice(self, request, context):
+        """The notice that a matter is not accepted (不予受理告知书), as PDF: ground, legal basis and right channel. It is addressed to the applicant, so her
+        full name stands in it, and every look at it is audited.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetReceipt(self, request, context):
+        """A party's receipt once more, as PDF: masked name, code, the QR code of the progress look-up. Without the PIN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -273,6 +337,31 @@ def add_CaseServiceServicer_to_server(servicer, server):
                     servicer.TransferCase,
                     request_deserializer=hetao_dot_cases_dot_v1_dot_intake__pb2.TransferCaseRequest.FromString,
                     response_serializer=hetao_dot_cases_dot_v1_dot_intake__pb2.TransferCaseResponse.SerializeToString,
+            ),
+            'AskSupplement': grpc.unary_unary_rpc_method_handler(
+                    servicer.AskSupplement,
+                    request_deserializer=hetao_dot_cases_dot_v1_dot_front__pb2.AskSupplementRequest.FromString,
+                    response_serializer=hetao_dot_cases_dot_v1_dot_front__pb2.AskSupplementResponse.SerializeToString,
+            ),
+            'RecordSupplement': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordSupplement,
+                    request_deserializer=hetao_dot_cases_dot_v1_dot_front__pb2.RecordSupplementRequest.FromString,
+                    response_serializer=hetao_dot_cases_dot_v1_dot_front__pb2.RecordSupplementResponse.SerializeToString,
+            ),
+            'SetFirstReceiver': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetFirstReceiver,
+                    request_deserializer=hetao_dot_cases_dot_v1_dot_front__pb2.SetFirstReceiverRequest.FromString,
+                    response_serializer=hetao_dot_cases_dot_v1_dot_front__pb2.SetFirstReceiverResponse.SerializeToString,
+            ),
+            'GetRefusalNotice': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRefusalNotice,
+                    request_deserializer=hetao_dot_cases_dot_v1_dot_front__pb2.GetRefusalNoticeRequest.FromString,
+                    response_serializer=hetao_dot_cases_dot_v1_dot_front__pb2.GetRefusalNoticeResponse.SerializeToString,
+            ),
+            'GetReceipt': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetReceipt,
+                    request_deserializer=hetao_dot_cases_dot_v1_dot_front__pb2.GetReceiptRequest.FromString,
+                    response_serializer=hetao_dot_cases_dot_v1_dot_front__pb2.GetReceiptResponse.SerializeToString,
             ),
             'ClassifyCase': grpc.unary_unary_rpc_method_handler(
                     servicer.ClassifyCase,
@@ -527,6 +616,141 @@ class CaseService:
             '/hetao.cases.v1.CaseService/TransferCase',
             hetao_dot_cases_dot_v1_dot_intake__pb2.TransferCaseRequest.SerializeToString,
             hetao_dot_cases_dot_v1_dot_intake__pb2.TransferCaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AskSupplement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hetao.cases.v1.CaseService/AskSupplement',
+            hetao_dot_cases_dot_v1_dot_front__pb2.AskSupplementRequest.SerializeToString,
+            hetao_dot_cases_dot_v1_dot_front__pb2.AskSupplementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordSupplement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hetao.cases.v1.CaseService/RecordSupplement',
+            hetao_dot_cases_dot_v1_dot_front__pb2.RecordSupplementRequest.SerializeToString,
+            hetao_dot_cases_dot_v1_dot_front__pb2.RecordSupplementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetFirstReceiver(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hetao.cases.v1.CaseService/SetFirstReceiver',
+            hetao_dot_cases_dot_v1_dot_front__pb2.SetFirstReceiverRequest.SerializeToString,
+            hetao_dot_cases_dot_v1_dot_front__pb2.SetFirstReceiverResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRefusalNotice(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hetao.cases.v1.CaseService/GetRefusalNotice',
+            hetao_dot_cases_dot_v1_dot_front__pb2.GetRefusalNoticeRequest.SerializeToString,
+            hetao_dot_cases_dot_v1_dot_front__pb2.GetRefusalNoticeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetReceipt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hetao.cases.v1.CaseService/GetReceipt',
+            hetao_dot_cases_dot_v1_dot_front__pb2.GetReceiptRequest.SerializeToString,
+            hetao_dot_cases_dot_v1_dot_front__pb2.GetReceiptResponse.FromString,
             options,
             channel_credentials,
             insecure,

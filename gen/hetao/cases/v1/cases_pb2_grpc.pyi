@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from grpc import aio as _aio
 from hetao.cases.v1 import cases_pb2 as _cases_pb2
+from hetao.cases.v1 import front_pb2 as _front_pb2
 from hetao.cases.v1 import handling_pb2 as _handling_pb2
 from hetao.cases.v1 import intake_pb2 as _intake_pb2
 import abc as _abc_1
@@ -39,6 +40,7 @@ class CaseServiceStub:
     """Registers a matter. With `accept` it is accepted in the same step. Answers the receipt of each party (case code and PIN, shown only here)
     and recent cases of the same parties and category, in either order, as a hint.
     The responsible centre is the caller's own where it covers the division, otherwise the one that the coverage table names.
+    An emergency is handed over in the same step (`transfer_to`). Another system's order is told by its own number, `external_id`.
     """
     GetCase: _grpc.UnaryUnaryMultiCallable[_cases_pb2.GetCaseRequest, _cases_pb2.GetCaseResponse]
     """One case with its parties, masked, and its tasks. By id, or by its code."""
@@ -49,11 +51,25 @@ class CaseServiceStub:
     RevealParty: _grpc.UnaryUnaryMultiCallable[_cases_pb2.RevealPartyRequest, _cases_pb2.RevealPartyResponse]
     """A party unmasked. The reason is recorded and the disclosure audited."""
     AcceptCase: _grpc.UnaryUnaryMultiCallable[_intake_pb2.AcceptCaseRequest, _intake_pb2.AcceptCaseResponse]
-    """The centre takes the matter (受理); its limit begins to run."""
+    """The centre takes the matter (受理); its limit begins to run. Not while papers are waited for: say first that they are there, or not needed."""
     RefuseCase: _grpc.UnaryUnaryMultiCallable[_intake_pb2.RefuseCaseRequest, _intake_pb2.RefuseCaseResponse]
-    """The centre does not take the matter (不予受理): the ground and the right channel are named."""
+    """The centre does not take the matter (不予受理): the ground and the right channel are named. That papers are missing is a ground once the limit for
+    them is over.
+    """
     TransferCase: _grpc.UnaryUnaryMultiCallable[_intake_pb2.TransferCaseRequest, _intake_pb2.TransferCaseResponse]
-    """Hands an emergency to 110, 119, 120 or 122 at once."""
+    """Hands an emergency to 110, 119, 120 or 122 at once, also while papers are waited for."""
+    AskSupplement: _grpc.UnaryUnaryMultiCallable[_front_pb2.AskSupplementRequest, _front_pb2.AskSupplementResponse]
+    """Asks the applicant for papers that are missing (补正), before the decision on acceptance. Its clock waits for her, to the end of her limit at most."""
+    RecordSupplement: _grpc.UnaryUnaryMultiCallable[_front_pb2.RecordSupplementRequest, _front_pb2.RecordSupplementResponse]
+    """The applicant has brought them, or they are not needed after all: the case is registered again, and its clock runs on."""
+    SetFirstReceiver: _grpc.UnaryUnaryMultiCallable[_front_pb2.SetFirstReceiverRequest, _front_pb2.SetFirstReceiverResponse]
+    """The director gives the matter to another first receiver (首问责任人), such as for a leave, until the applicant has an answer."""
+    GetRefusalNotice: _grpc.UnaryUnaryMultiCallable[_front_pb2.GetRefusalNoticeRequest, _front_pb2.GetRefusalNoticeResponse]
+    """The notice that a matter is not accepted (不予受理告知书), as PDF: ground, legal basis and right channel. It is addressed to the applicant, so her
+    full name stands in it, and every look at it is audited.
+    """
+    GetReceipt: _grpc.UnaryUnaryMultiCallable[_front_pb2.GetReceiptRequest, _front_pb2.GetReceiptResponse]
+    """A party's receipt once more, as PDF: masked name, code, the QR code of the progress look-up. Without the PIN."""
     ClassifyCase: _grpc.UnaryUnaryMultiCallable[_intake_pb2.ClassifyCaseRequest, _intake_pb2.ClassifyCaseResponse]
     """Says or corrects what an open case is. A new complexity gives the case the limit that belongs to it, counted from acceptance."""
     DispatchCase: _grpc.UnaryUnaryMultiCallable[_handling_pb2.DispatchCaseRequest, _handling_pb2.DispatchCaseResponse]
@@ -87,6 +103,7 @@ class CaseServiceAsyncStub(CaseServiceStub):
     """Registers a matter. With `accept` it is accepted in the same step. Answers the receipt of each party (case code and PIN, shown only here)
     and recent cases of the same parties and category, in either order, as a hint.
     The responsible centre is the caller's own where it covers the division, otherwise the one that the coverage table names.
+    An emergency is handed over in the same step (`transfer_to`). Another system's order is told by its own number, `external_id`.
     """
     GetCase: _aio.UnaryUnaryMultiCallable[_cases_pb2.GetCaseRequest, _cases_pb2.GetCaseResponse]  # type: ignore[assignment]
     """One case with its parties, masked, and its tasks. By id, or by its code."""
@@ -97,11 +114,25 @@ class CaseServiceAsyncStub(CaseServiceStub):
     RevealParty: _aio.UnaryUnaryMultiCallable[_cases_pb2.RevealPartyRequest, _cases_pb2.RevealPartyResponse]  # type: ignore[assignment]
     """A party unmasked. The reason is recorded and the disclosure audited."""
     AcceptCase: _aio.UnaryUnaryMultiCallable[_intake_pb2.AcceptCaseRequest, _intake_pb2.AcceptCaseResponse]  # type: ignore[assignment]
-    """The centre takes the matter (受理); its limit begins to run."""
+    """The centre takes the matter (受理); its limit begins to run. Not while papers are waited for: say first that they are there, or not needed."""
     RefuseCase: _aio.UnaryUnaryMultiCallable[_intake_pb2.RefuseCaseRequest, _intake_pb2.RefuseCaseResponse]  # type: ignore[assignment]
-    """The centre does not take the matter (不予受理): the ground and the right channel are named."""
+    """The centre does not take the matter (不予受理): the ground and the right channel are named. That papers are missing is a ground once the limit for
+    them is over.
+    """
     TransferCase: _aio.UnaryUnaryMultiCallable[_intake_pb2.TransferCaseRequest, _intake_pb2.TransferCaseResponse]  # type: ignore[assignment]
-    """Hands an emergency to 110, 119, 120 or 122 at once."""
+    """Hands an emergency to 110, 119, 120 or 122 at once, also while papers are waited for."""
+    AskSupplement: _aio.UnaryUnaryMultiCallable[_front_pb2.AskSupplementRequest, _front_pb2.AskSupplementResponse]  # type: ignore[assignment]
+    """Asks the applicant for papers that are missing (补正), before the decision on acceptance. Its clock waits for her, to the end of her limit at most."""
+    RecordSupplement: _aio.UnaryUnaryMultiCallable[_front_pb2.RecordSupplementRequest, _front_pb2.RecordSupplementResponse]  # type: ignore[assignment]
+    """The applicant has brought them, or they are not needed after all: the case is registered again, and its clock runs on."""
+    SetFirstReceiver: _aio.UnaryUnaryMultiCallable[_front_pb2.SetFirstReceiverRequest, _front_pb2.SetFirstReceiverResponse]  # type: ignore[assignment]
+    """The director gives the matter to another first receiver (首问责任人), such as for a leave, until the applicant has an answer."""
+    GetRefusalNotice: _aio.UnaryUnaryMultiCallable[_front_pb2.GetRefusalNoticeRequest, _front_pb2.GetRefusalNoticeResponse]  # type: ignore[assignment]
+    """The notice that a matter is not accepted (不予受理告知书), as PDF: ground, legal basis and right channel. It is addressed to the applicant, so her
+    full name stands in it, and every look at it is audited.
+    """
+    GetReceipt: _aio.UnaryUnaryMultiCallable[_front_pb2.GetReceiptRequest, _front_pb2.GetReceiptResponse]  # type: ignore[assignment]
+    """A party's receipt once more, as PDF: masked name, code, the QR code of the progress look-up. Without the PIN."""
     ClassifyCase: _aio.UnaryUnaryMultiCallable[_intake_pb2.ClassifyCaseRequest, _intake_pb2.ClassifyCaseResponse]  # type: ignore[assignment]
     """Says or corrects what an open case is. A new complexity gives the case the limit that belongs to it, counted from acceptance."""
     DispatchCase: _aio.UnaryUnaryMultiCallable[_handling_pb2.DispatchCaseRequest, _handling_pb2.DispatchCaseResponse]  # type: ignore[assignment]
@@ -138,6 +169,7 @@ class CaseServiceServicer(metaclass=_abc_1.ABCMeta):
         """Registers a matter. With `accept` it is accepted in the same step. Answers the receipt of each party (case code and PIN, shown only here)
         and recent cases of the same parties and category, in either order, as a hint.
         The responsible centre is the caller's own where it covers the division, otherwise the one that the coverage table names.
+        An emergency is handed over in the same step (`transfer_to`). Another system's order is told by its own number, `external_id`.
         """
 
     @_abc_1.abstractmethod
@@ -178,7 +210,7 @@ class CaseServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _intake_pb2.AcceptCaseRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_intake_pb2.AcceptCaseResponse, _abc.Awaitable[_intake_pb2.AcceptCaseResponse]]:
-        """The centre takes the matter (受理); its limit begins to run."""
+        """The centre takes the matter (受理); its limit begins to run. Not while papers are waited for: say first that they are there, or not needed."""
 
     @_abc_1.abstractmethod
     def RefuseCase(
@@ -186,7 +218,9 @@ class CaseServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _intake_pb2.RefuseCaseRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_intake_pb2.RefuseCaseResponse, _abc.Awaitable[_intake_pb2.RefuseCaseResponse]]:
-        """The centre does not take the matter (不予受理): the ground and the right channel are named."""
+        """The centre does not take the matter (不予受理): the ground and the right channel are named. That papers are missing is a ground once the limit for
+        them is over.
+        """
 
     @_abc_1.abstractmethod
     def TransferCase(
@@ -194,7 +228,49 @@ class CaseServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _intake_pb2.TransferCaseRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_intake_pb2.TransferCaseResponse, _abc.Awaitable[_intake_pb2.TransferCaseResponse]]:
-        """Hands an emergency to 110, 119, 120 or 122 at once."""
+        """Hands an emergency to 110, 119, 120 or 122 at once, also while papers are waited for."""
+
+    @_abc_1.abstractmethod
+    def AskSupplement(
+        self,
+        request: _front_pb2.AskSupplementRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_front_pb2.AskSupplementResponse, _abc.Awaitable[_front_pb2.AskSupplementResponse]]:
+        """Asks the applicant for papers that are missing (补正), before the decision on acceptance. Its clock waits for her, to the end of her limit at most."""
+
+    @_abc_1.abstractmethod
+    def RecordSupplement(
+        self,
+        request: _front_pb2.RecordSupplementRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_front_pb2.RecordSupplementResponse, _abc.Awaitable[_front_pb2.RecordSupplementResponse]]:
+        """The applicant has brought them, or they are not needed after all: the case is registered again, and its clock runs on."""
+
+    @_abc_1.abstractmethod
+    def SetFirstReceiver(
+        self,
+        request: _front_pb2.SetFirstReceiverRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_front_pb2.SetFirstReceiverResponse, _abc.Awaitable[_front_pb2.SetFirstReceiverResponse]]:
+        """The director gives the matter to another first receiver (首问责任人), such as for a leave, until the applicant has an answer."""
+
+    @_abc_1.abstractmethod
+    def GetRefusalNotice(
+        self,
+        request: _front_pb2.GetRefusalNoticeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_front_pb2.GetRefusalNoticeResponse, _abc.Awaitable[_front_pb2.GetRefusalNoticeResponse]]:
+        """The notice that a matter is not accepted (不予受理告知书), as PDF: ground, legal basis and right channel. It is addressed to the applicant, so her
+        full name stands in it, and every look at it is audited.
+        """
+
+    @_abc_1.abstractmethod
+    def GetReceipt(
+        self,
+        request: _front_pb2.GetReceiptRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_front_pb2.GetReceiptResponse, _abc.Awaitable[_front_pb2.GetReceiptResponse]]:
+        """A party's receipt once more, as PDF: masked name, code, the QR code of the progress look-up. Without the PIN."""
 
     @_abc_1.abstractmethod
     def ClassifyCase(

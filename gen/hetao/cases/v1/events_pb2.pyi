@@ -92,7 +92,8 @@ class CaseChanged(_message.Message):
     what: _builtins.str
     """What was done, a short stable word of the model: "register", "accept", "refuse", "transfer", "classify", "dispatch", "sign in", "start",
     "submit task", "submit result", "review", "send back", "conclude", "follow up", "close", "reopen", "remind", "overdue", "attach", "return",
-    "decide return", "designate", "ask extension", "decide extension", "waive", "reassign", "cancel task", "replace lead".
+    "decide return", "designate", "ask extension", "decide extension", "waive", "reassign", "cancel task", "replace lead",
+    "ask supplement", "bring supplement", "waive supplement", "first receiver".
     """
     code: _builtins.str
     """The code for life (一案一码) that people type and read."""

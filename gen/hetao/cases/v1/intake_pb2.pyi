@@ -39,10 +39,19 @@ class CreateCaseRequest(_message.Message):
     CLASSIFICATION_FIELD_NUMBER: _builtins.int
     ACCEPT_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    TRANSFER_TO_FIELD_NUMBER: _builtins.int
+    TRANSFER_NOTE_FIELD_NUMBER: _builtins.int
+    DESK_FIELD_NUMBER: _builtins.int
+    PRINT_RECEIPTS_FIELD_NUMBER: _builtins.int
+    SOURCE_SYSTEM_FIELD_NUMBER: _builtins.int
+    EXTERNAL_ID_FIELD_NUMBER: _builtins.int
+    EXTERNAL_CATEGORY_FIELD_NUMBER: _builtins.int
     kind: _types_pb2.Kind.ValueType
-    """Kind of matter."""
+    """Kind of matter. May be left out where the mapping of `external_category` says it."""
     source: _types_pb2.Source.ValueType
-    """By which way it came in; a walk-in when left out. What a grid hands over comes by itself, not by this call."""
+    """By which way it came in; a walk-in when left out. What a grid hands over comes by itself, not by this call. Another system has a way of its own
+    (data/sources) and can say no other.
+    """
     division: _builtins.str
     """Where the matter is: a county (6 digits), a township (9) or a village or community (12)."""
     title: _builtins.str
@@ -55,6 +64,22 @@ class CreateCaseRequest(_message.Message):
     """Accept it in the same step; needs the right to accept."""
     request_id: _builtins.str
     """Repeat it to repeat the answer, not the effect."""
+    transfer_to: _builtins.str
+    """An emergency: it is registered and handed to 110, 119, 120 or 122 in the same step. Needs the right to accept, and excludes `accept`."""
+    transfer_note: _builtins.str
+    """What was said to them."""
+    desk: _builtins.str
+    """Desk of the centre at which it is received (data/dictionaries/desks.toml)."""
+    print_receipts: _builtins.bool
+    """Answer the receipts as documents to print, too."""
+    source_system: _builtins.str
+    """For other systems alone: the caller's own account; may be left out."""
+    external_id: _builtins.str
+    """For other systems alone: the order's number there. The same number again gives the case that it made, whoever asks and however often; with
+    another content it is refused.
+    """
+    external_category: _builtins.str
+    """For other systems alone: what the order is called there. Kind and category follow from it by data/sources."""
     @_builtins.property
     def occurred_at(self) -> _timestamp_pb2.Timestamp:
         """When it happened; not in the future."""
@@ -86,10 +111,17 @@ class CreateCaseRequest(_message.Message):
         classification: _case_pb2.Classification | None = ...,
         accept: _builtins.bool = ...,
         request_id: _builtins.str = ...,
+        transfer_to: _builtins.str = ...,
+        transfer_note: _builtins.str = ...,
+        desk: _builtins.str = ...,
+        print_receipts: _builtins.bool = ...,
+        source_system: _builtins.str = ...,
+        external_id: _builtins.str = ...,
+        external_category: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["classification", b"classification", "occurred_at", b"occurred_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept", "classification", b"classification", "description", b"description", "division", b"division", "kind", b"kind", "media_ids", b"media_ids", "occurred_at", b"occurred_at", "parties", b"parties", "place", b"place", "request_id", b"request_id", "source", b"source", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept", "classification", b"classification", "description", b"description", "desk", b"desk", "division", b"division", "external_category", b"external_category", "external_id", b"external_id", "kind", b"kind", "media_ids", b"media_ids", "occurred_at", b"occurred_at", "parties", b"parties", "place", b"place", "print_receipts", b"print_receipts", "request_id", b"request_id", "source", b"source", "source_system", b"source_system", "title", b"title", "transfer_note", b"transfer_note", "transfer_to", b"transfer_to"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -104,6 +136,9 @@ class CreateCaseResponse(_message.Message):
     CASE_FIELD_NUMBER: _builtins.int
     RECEIPTS_FIELD_NUMBER: _builtins.int
     DUPLICATES_FIELD_NUMBER: _builtins.int
+    EXISTING_FIELD_NUMBER: _builtins.int
+    existing: _builtins.bool
+    """The order had come before: this is the case that it made then, as it is now, without receipts. Nothing was registered."""
     @_builtins.property
     def case(self) -> _case_pb2.Case:
         """The case."""
@@ -122,10 +157,11 @@ class CreateCaseResponse(_message.Message):
         case: _case_pb2.Case | None = ...,
         receipts: _abc.Iterable[_case_pb2.Receipt] | None = ...,
         duplicates: _abc.Iterable[_case_pb2.Duplicate] | None = ...,
+        existing: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["case", b"case"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["case", b"case", "duplicates", b"duplicates", "receipts", b"receipts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["case", b"case", "duplicates", b"duplicates", "existing", b"existing", "receipts", b"receipts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -141,12 +177,15 @@ class AddPartyRequest(_message.Message):
     PARTY_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PRINT_RECEIPT_FIELD_NUMBER: _builtins.int
     case_id: _builtins.str
     """The case."""
     etag: _builtins.str
     """Version that the caller was shown; a newer one refuses. Left out: no matter."""
     request_id: _builtins.str
     """Repeat it to repeat the answer, not the effect."""
+    print_receipt: _builtins.bool
+    """Answer the receipt as a document to print, too."""
     @_builtins.property
     def party(self) -> _case_pb2.NewParty:
         """The party."""
@@ -158,10 +197,11 @@ class AddPartyRequest(_message.Message):
         party: _case_pb2.NewParty | None = ...,
         etag: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        print_receipt: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["party", b"party"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_id", b"case_id", "etag", b"etag", "party", b"party", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_id", b"case_id", "etag", b"etag", "party", b"party", "print_receipt", b"print_receipt", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -110,7 +110,8 @@ class LookupCaseProgressResponse(_message.Message):
 
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProgressStep]:
-        """The steps that concern the parties, the oldest first: registered; accepted, not accepted or transferred; given to departments; under review;
+        """The steps that concern the parties, the oldest first: registered; papers asked for and brought; accepted, not accepted or transferred; given to
+        departments; under review;
         concluded; closed; taken up again. Not among them: what happens between the centre and the departments, and what other parties said.
         """
 

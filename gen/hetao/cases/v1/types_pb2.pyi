@@ -79,6 +79,8 @@ class _CaseStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CaseState.V
     """回访中: concluded; the parties are being asked."""
     CASE_STATE_CLOSED: _CaseState.ValueType  # 9
     """已结案: closed."""
+    CASE_STATE_SUPPLEMENT_ASKED: _CaseState.ValueType  # 10
+    """待补正: the applicant was asked for papers and has not brought them yet."""
 
 class CaseState(_CaseState, metaclass=_CaseStateEnumTypeWrapper):
     """Where a case stands. The centre owns the procedure: no department ends a case."""
@@ -102,6 +104,8 @@ CASE_STATE_FOLLOW_UP: CaseState.ValueType  # 8
 """回访中: concluded; the parties are being asked."""
 CASE_STATE_CLOSED: CaseState.ValueType  # 9
 """已结案: closed."""
+CASE_STATE_SUPPLEMENT_ASKED: CaseState.ValueType  # 10
+"""待补正: the applicant was asked for papers and has not brought them yet."""
 Global___CaseState: _TypeAlias = CaseState  # noqa: Y015
 
 class _TaskState:
