@@ -47,7 +47,7 @@ WRONG: list[tuple[str, dict[str, Any], str, str, str]] = [
     ("an unknown field inside", {"parties": [{**APPLICANT, "wage": 1}]}, "parties[0].wage", "", "FIELD_UNKNOWN"),
     ("a wrong enum", {"kind": "KIND_QUARREL"}, "kind", "事项性质", "VALUE_ENUM"),
     ("an enum by number", {"kind": 1}, "kind", "事项性质", "VALUE_ENUM"),
-    ("no kind", {"kind": "KIND_UNSPECIFIED"}, "kind", "事项性质", "ENUM_NOT_IN"),
+    ("no kind", {"kind": "KIND_UNSPECIFIED"}, "kind", "事项性质", "KIND_MISSING"),
     ("half a division code", {"division": "1508"}, "division", "所在区划", "STRING_PATTERN"),
     ("a division that is none", {"division": "150826999"}, "division", "所在区划", "DIVISION_UNKNOWN"),
     ("too long a title", {"title": "长" * 201}, "title", "标题", "STRING_MAX_LEN"),
