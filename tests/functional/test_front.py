@@ -15,11 +15,12 @@ from joserfc import jwt
 from joserfc.jwk import OKPKey
 
 from hetao.cases.v1 import case_pb2, cases_pb2_grpc, feed_pb2, feed_pb2_grpc, intake_pb2, types_pb2
-from hetao.grid.v1 import systems_pb2, systems_pb2_grpc
 from tests.functional.harness import Hetao, eventually, photo
 from tests.functional.modes import on
 from tests.functional.story import Centre, told, walk_in
 from tests.functional.test_rpc import refusal
+
+BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 pytestmark = on("hetao", "story", "all", "split")
 
@@ -99,21 +100,22 @@ def test_the_director_gives_a_matter_to_another_first_receiver(centre: Centre) -
 # -- a hotline ------------------------------------------------------------------------------------------------------------
 
 
-def signed_in(hetao: Hetao, channel: grpc.Channel) -> dict[str, Any]:
+def signed_in(hetao: Hetao) -> dict[str, Any]:
     """As system-12345 does: it signs an assertion with its own key, and is given a token for it."""
     key = OKPKey.import_key(json.loads(Path(hetao.folder / "data" / "keys" / "system-12345.json").read_text()))
     now = int(hetao.now.timestamp())
     claims = {"iss": "system-12345", "sub": "system-12345", "aud": hetao.address, "iat": now, "exp": now + 60}
     header = {"alg": "Ed25519", "kid": key.kid}
     said = jwt.encode(header, claims | {"jti": str(uuid4())}, key, algorithms=["Ed25519"])
-    request = systems_pb2.GrantSystemTokenRequest(assertion=said)
-    token = systems_pb2_grpc.SystemServiceStub(channel).GrantSystemToken(request, timeout=15).access_token
-    return {"metadata": [("authorization", f"Bearer {token}")], "timeout": 15}
+    form = {"grant_type": "client_credentials", "client_assertion_type": BEARER, "client_assertion": said}
+    answer = hetao.http.post("/oauth/token", data=form)
+    assert answer.status_code == 200, answer.text
+    return {"metadata": [("authorization", f"Bearer {answer.json()['access_token']}")], "timeout": 15}
 
 
 def test_a_hotline_sends_an_order_twice_and_reads_what_becomes_of_it(hetao: Hetao, centre: Centre) -> None:
     with hetao.rpc() as channel:
-        signed = signed_in(hetao, channel)
+        signed = signed_in(hetao)
         cases, feed = cases_pb2_grpc.CaseServiceStub(channel), feed_pb2_grpc.CaseFeedServiceStub(channel)
         caller = case_pb2.NewParty(
             role=types_pb2.PARTY_ROLE_APPLICANT,
