@@ -139,6 +139,18 @@ class Blobs:
         await self._write(f"photos/{photo.id}.json", orjson.dumps(asdict(photo)))  # last: it vouches for the rest
         return photo
 
+    async def scaled(self, photo: Photo, edge: int) -> bytes:
+        """The rendition of a photo, at most so many pixels long and wide: made when it is first asked for, and kept."""
+        path = f"scaled/{edge}/{photo.public_id[:2]}/{photo.public_id}"
+        kept = await self._read(path)
+        if kept is not None:
+            return kept
+        rendition = await self.get(photo.public_id)
+        async with self._decoding:
+            small = await asyncio.to_thread(_scaled, rendition, edge)
+        await self._write(path, small)
+        return small
+
     async def bring(self, photo_id: str, account: str, divisions: Iterable[str]) -> None:
         """Records who brought a photo and for which divisions (codes). Said again it changes nothing."""
         bringer = hashlib.sha256(account.encode()).hexdigest()[:32]
@@ -236,6 +248,16 @@ def _examine(data: bytes, pixel_limit: int) -> tuple[_Seen, bytes]:
     encoded = BytesIO()
     upright.save(encoded, "JPEG", quality=QUALITY)
     return _Seen(kind, width, height), encoded.getvalue()
+
+
+def _scaled(rendition: bytes, edge: int) -> bytes:
+    """Of our own making, so nothing hostile is decoded here."""
+    with Image.open(BytesIO(rendition), formats=["JPEG"]) as image:
+        image.draft("RGB", (edge, edge))
+        image.thumbnail((edge, edge))
+        encoded = BytesIO()
+        image.save(encoded, "JPEG", quality=QUALITY)
+    return encoded.getvalue()
 
 
 def _upright(image: Image.Image) -> Image.Image:

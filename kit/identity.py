@@ -17,7 +17,8 @@ class Principal:
     """Somebody who calls, or the system itself. `divisions`: code prefixes; `permissions`: names and patterns with `*`.
 
     `department`: the one that the account belongs to; `others`: further ones in which it holds a post too; `quota`: calls per minute that the
-    register of outside systems allows it, None for people; `marks`: what its session can be revoked by, its own name first.
+    register of outside systems allows it, None for people; `marks`: what its session can be revoked by, its own name first. `ends`: seconds since 1970 at
+    which its token ends, 0 where it has none; `locale`: the language that its token names.
     """
 
     account: str
@@ -30,6 +31,8 @@ class Principal:
     others: tuple[str, ...] = ()
     quota: int | None = None
     marks: tuple[str, ...] = field(default=(), repr=False, compare=False)
+    ends: float = field(default=0.0, repr=False, compare=False)
+    locale: str = field(default="", repr=False, compare=False)
 
     @property
     def departments(self) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import os
 import struct
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from uuid import UUID
 
 from asyncpg.pgproto import pgproto
@@ -27,6 +28,11 @@ def uuid7(unix_ms: int | None = None) -> UUID:
     value = (ms & 0xFFFFFFFFFFFF) << 80 | 0x7 << 76 | (noise >> 68) << 64 | 0b10 << 62 | noise & 0x3FFFFFFFFFFFFFFF
     made: UUID = pgproto.UUID(value.to_bytes(16))
     return made
+
+
+def first_id(moment: datetime) -> UUID:
+    """Not above any id that was made in this millisecond or later, and above all from before."""
+    return UUID(int=int(moment.timestamp() * 1000) << 80)
 
 
 def _noise() -> bytes:

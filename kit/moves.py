@@ -32,8 +32,12 @@ class Moves:
         """The thing after the action. FailedPrecondition(MOVE_NOT_ALLOWED) where its state does not allow it."""
         target = self._to.get((thing.state, action))
         if target is None:
-            raise FailedPrecondition("MOVE_NOT_ALLOWED", about=self.about, state=thing.state, action=action)
+            raise self.refusal(thing.state, action)
         return altered(thing, state=target, **changes)
+
+    def refusal(self, state: str, action: str) -> FailedPrecondition:
+        """What is said where a state does not allow an action."""
+        return FailedPrecondition("MOVE_NOT_ALLOWED", about=self.about, state=state, action=action)
 
     def allowed(self, state: str) -> tuple[str, ...]:
         """The actions that lead out of a state."""

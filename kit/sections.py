@@ -442,6 +442,13 @@ class Media(Section):
         None,
     )
     pixel_limit: int = doc("图片像素上限", "largest image, pixels", 50_000_000, ge=10_000)
+    link_minutes: int = doc(
+        "免登录图片链接的有效分钟数",
+        "minutes for which a signed link to a photo works, without a token",
+        10,
+        ge=1,
+        le=60,
+    )
 
 
 class Webhooks(Section):

@@ -79,6 +79,10 @@ class Table(Generic[R]):
             for row in await unit.peek(f"select {self.columns} from {self.name} where {where}", *args)
         ]
 
+    def remembered(self, unit: Unit) -> Sequence[R]:
+        """The rows that a writing unit has read or written so far, as they are now."""
+        return unit.all_loaded(self.name)
+
     async def add(self, unit: Unit, row: R) -> R:
         await self.add_all(unit, [row])
         return row

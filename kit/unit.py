@@ -329,6 +329,9 @@ class Unit:
     def loaded(self, table: str, row_id: UUID) -> Any | None:
         return self._loaded.get((table, row_id))
 
+    def all_loaded(self, table: str) -> list[Any]:
+        return [row for (name, _), row in self._loaded.items() if name == table]
+
     def changed(self, table: str, before: Any | None, after: Any) -> None:
         """A row of the audit: keyed digests of what was and what is."""
         digest = self.runtime.keys.digest

@@ -228,7 +228,7 @@ class Verifier:
             system = self._client(claims) if trusted.clients else None
         if system is not None:
             marks = _marks(token, system.account)
-            principal = self.as_system(system, token.text, marks)
+            principal = self.as_system(system, token.text, marks, float(claims["exp"]))
         else:
             principal = self._person(token, trusted)
         self.register.check(principal.marks, claims["iat"])
@@ -250,6 +250,8 @@ class Verifier:
             permissions=self._roles.permissions(who.roles),
             token=token.text,
             marks=_marks(token, who.account),
+            ends=float(token.claims["exp"]),
+            locale=locale if isinstance(locale := token.claims.get("locale"), str) else "",
         )
 
     def _client(self, claims: Mapping[str, Any]) -> System | None:
@@ -260,7 +262,7 @@ class Verifier:
             return None
         return self.register.client(clients.pop(), str(claims["sub"]))
 
-    def as_system(self, system: System, token: str, marks: tuple[str, ...] = ()) -> Principal:
+    def as_system(self, system: System, token: str, marks: tuple[str, ...] = (), ends: float = 0.0) -> Principal:
         """The principal of a registered system."""
         return Principal(
             account=system.account,
@@ -270,6 +272,7 @@ class Verifier:
             token=token,
             quota=system.quota,
             marks=marks,
+            ends=ends,
         )
 
     # -- sign-outs that an issuer tells us of -------------------------------------------------------------------------

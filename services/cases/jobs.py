@@ -1,4 +1,4 @@
-"""What happens by itself: the clocks of cases and of tasks."""
+"""What happens by itself: the clocks of cases and of tasks; after an update, the keys by which parties are found."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from uuid import UUID
 from kit.timers import Timer, timer
 from kit.unit import Unit
 from services.cases.service import Cases
+from services.cases.service.finding import FILL, fill_keys
 from services.cases.service.limits import CASE_CLOCK, SUPPLEMENT_CLOCK, TASK_CLOCK
 
 
@@ -24,4 +25,8 @@ def timers(service: Cases) -> Sequence[Timer]:
     async def supplement_clock(unit: Unit, key: str) -> None:
         await service.clocks.supplement(unit, UUID(key))
 
-    return [case_clock, task_clock, supplement_clock]
+    @timer(FILL)
+    async def party_keys(unit: Unit, key: str) -> None:
+        await fill_keys(unit)
+
+    return [case_clock, task_clock, supplement_clock, party_keys]

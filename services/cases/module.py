@@ -20,6 +20,7 @@ from services.cases.api.progress import ProgressApi
 from services.cases.api.statistics import StatisticsApi
 from services.cases.api.tasks import TaskApi
 from services.cases.service import Cases, signals
+from services.cases.service.finding import expect_keys
 from services.cases.service.progress import GUARD_DAYS
 from services.cases.service.telling import case_changed
 from services.cases.store import cases as store
@@ -37,6 +38,7 @@ def build(runtime: Runtime) -> Parts:
         covers = {division: centre for division, centre in covers.items() if division.startswith(root)}
         await store.load_centres(unit, [c for c in centres if c.division.startswith(root)], covers)
         service.chain.centres.forget()
+        await expect_keys(unit)
 
     async def snapshots(unit: Unit, after: UUID | None) -> tuple[Sequence[Event], UUID | None]:
         cases = await store.cases_after(unit, after or UUID(int=0), SNAPSHOTS)

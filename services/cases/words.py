@@ -17,7 +17,7 @@ from kit.errors import InvalidArgument
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Word:
-    """A code with its names, and where it comes from."""
+    """A code with its names, and where it comes from. `effective_until`: the last day of one that is retired."""
 
     code: str
     zh: str
@@ -27,6 +27,7 @@ class Word:
     source: str = ""
     source_en: str = ""
     confidence: str = ""
+    effective_until: date | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +107,7 @@ class Dictionary(Generic[W]):
             self._words.setdefault(word.code, []).append(word)
 
     def find(self, code: str, on: date) -> W | None:
-        return _in_force(self._words.get(code, []), on)
+        return self._not_retired(self._words.get(code, []), on)
 
     def get(self, code: str, on: date, *, field: str = "") -> W:
         """The word in force on a day. InvalidArgument(CODE_UNKNOWN) at `field` if there is none."""
@@ -117,8 +118,12 @@ class Dictionary(Generic[W]):
 
     def on(self, day: date) -> list[W]:
         """Every word in force on a day, in the order of the file."""
-        found = (_in_force(versions, day) for versions in self._words.values())
+        found = (self._not_retired(versions, day) for versions in self._words.values())
         return [word for word in found if word is not None]
+
+    def _not_retired(self, versions: list[W], day: date) -> W | None:
+        word = _in_force(versions, day)
+        return None if word is None or (word.effective_until and day > word.effective_until) else word
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from hetao.grid.v1 import (
     departments_pb2,
+    dictionaries_pb2,
     divisions_pb2,
     grids_pb2,
+    me_pb2,
     posts_pb2,
     reports_pb2,
     sessions_pb2,
@@ -16,6 +18,7 @@ from hetao.grid.v1 import (
     systems_pb2,
 )
 from hetao.operations.v1 import trust_pb2
+from kit import dictionaries
 from kit.blobs import Blobs
 from kit.config import DATA
 from kit.follow import PATIENCE
@@ -24,7 +27,9 @@ from kit.module import BLOBS, LOG, POSTGRES, REDIS, Module, Parts, Runtime
 from kit.own_tokens import SYSTEMS, OwnIssuer
 from kit.reseal import Sealed
 from services.grid import events, jobs
+from services.grid.api.dictionaries import DictionaryApi
 from services.grid.api.directory import DepartmentApi, PostApi, StaffApi
+from services.grid.api.me import MeApi
 from services.grid.api.reports import ReportApi
 from services.grid.api.systems import SessionApi, SystemApi, TrustApi
 from services.grid.api.territory import DivisionApi, GridApi
@@ -49,7 +54,8 @@ def build(runtime: Runtime) -> Parts:
             await blobs.bring(media_id, lender.account, [division])
 
     words, counties = Words(DATA), Counties(DATA / "counties.geojson")
-    directory, reports = Directory(words), Reports(runtime.deadlines, words, counties, blobs.require_photos, lend_photo)
+    directory = Directory(words)
+    reports = Reports(runtime.deadlines, words, counties, blobs.require_photos, lend_photo, runtime.texts)
     handling = Handling(reports)
     handovers = Handovers(reports, handling)
     shipped = Shipped(DATA, handovers)
@@ -63,6 +69,10 @@ def build(runtime: Runtime) -> Parts:
             staff_pb2.DESCRIPTOR.services_by_name["StaffService"]: StaffApi(directory),
             grids_pb2.DESCRIPTOR.services_by_name["GridService"]: GridApi(Grids(counties, words)),
             reports_pb2.DESCRIPTOR.services_by_name["ReportService"]: ReportApi(reports, handling, handovers),
+            dictionaries_pb2.DESCRIPTOR.services_by_name["DictionaryService"]: DictionaryApi(
+                dictionaries.load(DATA / "dictionaries")
+            ),
+            me_pb2.DESCRIPTOR.services_by_name["MeService"]: MeApi(),
             systems_pb2.DESCRIPTOR.services_by_name["SystemService"]: SystemApi(systems),
             sessions_pb2.DESCRIPTOR.services_by_name["SessionService"]: SessionApi(sessions),
             trust_pb2.DESCRIPTOR.services_by_name["TrustService"]: TrustApi(),

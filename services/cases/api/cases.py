@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime, time, timedelta
 from uuid import UUID
 
 from hetao.cases.v1 import case_pb2, cases_pb2, handling_pb2, intake_pb2, types_pb2
 from hetao.common.v1 import common_pb2
+from kit.clock import BUSINESS_ZONE
 from kit.errors import InvalidArgument
-from kit.proto import stamp, text_of
+from kit.ids import first_id
+from kit.proto import given_day, stamp, text_of
 from kit.unit import Unit
 from services.cases.api import convert
 from services.cases.api.front import FrontApi
 from services.cases.model import Assignment
+from services.cases.store.cases import Filters
+
+
+def registered_between(request: cases_pb2.ListCasesRequest) -> tuple[UUID | None, UUID | None]:
+    """Ids of the bounds of the days of registration, the last day included. InvalidArgument(DATE_INVALID | PERIOD_BACKWARDS)."""
+    first = given_day(request.registered_from, "registered_from") if request.registered_from else None
+    last = given_day(request.registered_to, "registered_to") if request.registered_to else None
+    if first and last and last < first:
+        raise InvalidArgument("PERIOD_BACKWARDS", field="registered_to")
+    return _midnight(first) if first else None, _midnight(last + timedelta(days=1)) if last else None
+
+
+def _midnight(day: date) -> UUID:
+    return first_id(datetime.combine(day, time(), BUSINESS_ZONE))
 
 
 class CaseApi(FrontApi):
@@ -20,9 +37,36 @@ class CaseApi(FrontApi):
         return cases_pb2.GetCaseResponse(case=convert.case(self.chain, whole))
 
     async def ListCases(self, request: cases_pb2.ListCasesRequest, unit: Unit) -> cases_pb2.ListCasesResponse:
-        state, kind = text_of(types_pb2.CaseState, request.state), text_of(types_pb2.Kind, request.kind)
-        rows, token = await self.service.reading.page(unit, request, state, kind, request.division, request.centre)
-        return cases_pb2.ListCasesResponse(cases=[convert.case(self.chain, row) for row in rows], next_page_token=token)
+        first, last = registered_between(request)
+        filters = Filters(
+            state=text_of(types_pb2.CaseState, request.state),
+            kind=text_of(types_pb2.Kind, request.kind),
+            risk=text_of(types_pb2.Risk, request.risk),
+            category=request.category,
+            department=request.department_id,
+            overdue=request.overdue,
+            first=first,
+            last=last,
+        )
+        listed = await self.service.reading.page(
+            unit,
+            request,
+            filters,
+            request.division,
+            request.centre,
+            by_limit=request.order == cases_pb2.CASE_ORDER_NEAREST_LIMIT,
+            counted=request.with_total,
+        )
+        return cases_pb2.ListCasesResponse(
+            cases=[convert.case(self.chain, row) for row in listed.rows],
+            next_page_token=listed.token,
+            total=listed.total if request.with_total else None,
+            total_at_least=listed.more,
+        )
+
+    async def SearchCases(self, request: cases_pb2.SearchCasesRequest, unit: Unit) -> cases_pb2.SearchCasesResponse:
+        rows, more = await self.service.reading.by_party(unit, request.phone, request.id_number)
+        return cases_pb2.SearchCasesResponse(cases=[convert.case(self.chain, row) for row in rows], more=more)
 
     async def RevealParty(self, request: cases_pb2.RevealPartyRequest, unit: Unit) -> cases_pb2.RevealPartyResponse:
         party, identity = await self.service.reading.reveal(

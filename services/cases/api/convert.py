@@ -65,6 +65,7 @@ def _substance(chain: Chain, whole: Whole) -> dict[str, Any]:
             restricted=file.restricted,
         ),
         "tasks": [task(chain, opened) for opened in whole.tasks],
+        "allowed_actions": whole.actions,
         "registered_by": file.registered_by,
         "refusal": case_pb2.Refusal(ground=file.ground, channel=file.channel) if file.ground else None,
         "transferred_to": file.transferred_to,
@@ -144,6 +145,7 @@ def task(chain: Chain, opened: OpenedTask) -> case_pb2.Task:
         ended_at=stamp(row.ended_at),
         ended_note=opened.ended_note,
         follows=str(row.follows or ""),
+        allowed_actions=opened.actions,
     )
 
 

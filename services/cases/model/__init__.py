@@ -10,7 +10,7 @@ from services.cases.model.centre import Centre
 from services.cases.model.code import NUMBERS_PER_DAY, case_code, check_digit, day_digits, read_code
 from services.cases.model.limit import DIRECTOR, NOBODY, REMINDED, SUPERIOR, Limit
 from services.cases.model.objection import GRANTED, LAPSED, OVERRULED, REFUSED, UPHELD, TaskExtension, TaskReturn
-from services.cases.model.party import Party
+from services.cases.model.party import Party, check_room
 from services.cases.model.states import (
     ACCEPTED,
     CANCELLED,
@@ -37,7 +37,15 @@ from services.cases.model.states import (
     WAIVED,
 )
 from services.cases.model.supplement import Supplement
-from services.cases.model.task import Assignment, Task, all_answered, check_assignments, check_free, holders
+from services.cases.model.task import (
+    Assignment,
+    Task,
+    all_answered,
+    check_assignments,
+    check_free,
+    holders,
+    returned_by,
+)
 from services.cases.model.told import TOLD, ToldStep, for_parties
 
 __all__ = [
@@ -92,8 +100,10 @@ __all__ = [
     "check_assignments",
     "check_digit",
     "check_free",
+    "check_room",
     "day_digits",
     "for_parties",
     "holders",
     "read_code",
+    "returned_by",
 ]

@@ -105,6 +105,29 @@ class CaseFile:
         """The applicant has an answer: accepted, not accepted or transferred."""
         return self.state not in UNANSWERED
 
+    def handled_by(self, departments: Sequence[str]) -> bool:
+        """Whether one of these departments was given a task of it."""
+        return not set(departments).isdisjoint(self.departments)
+
+    def concerns(self, departments: Sequence[str]) -> bool:
+        """Whether one of these is its centre or was given a task of it."""
+        return self.centre in departments or self.handled_by(departments)
+
+    def check_running(self, action: str) -> None:
+        """For what is no move of the machine: FailedPrecondition(MOVE_NOT_ALLOWED) once the case is concluded or was never taken."""
+        if not self.running:
+            raise CASE_MOVES.refusal(self.state, action)
+
+    def check_unanswered(self, action: str) -> None:
+        """The same once the applicant has an answer."""
+        if self.answered:
+            raise CASE_MOVES.refusal(self.state, action)
+
+    def check_classified(self, kind: Kind) -> None:
+        """FailedPrecondition(NOT_CLASSIFIED) for a kind of matter that must be classified first."""
+        if kind.classified and not self.category:
+            raise FailedPrecondition("NOT_CLASSIFIED")
+
     # -- front --
 
     def accept(self, at: datetime, limit: Limit) -> CaseFile:
@@ -125,8 +148,7 @@ class CaseFile:
 
     def entrust(self, account: str, desk: str) -> CaseFile:
         """Another first receiver. FailedPrecondition(MOVE_NOT_ALLOWED) once the applicant has an answer."""
-        if self.answered:
-            raise FailedPrecondition("MOVE_NOT_ALLOWED", state=self.state, action="set first receiver")
+        self.check_unanswered("set first receiver")
         return altered(self, first_receiver=account, first_desk=desk)
 
     def ask_supplement(self, at: datetime, until: datetime, most: int) -> CaseFile:
@@ -134,9 +156,13 @@ class CaseFile:
         asked = CASE_MOVES.apply(
             self, "ask supplement", supplements=self.supplements + 1, waits=[*self.waits, at, until]
         )
+        self.check_supplements(most)
+        return asked
+
+    def check_supplements(self, most: int) -> None:
+        """FailedPrecondition(SUPPLEMENTS_SPENT): the applicant is asked so many times at most."""
         if self.supplements >= most:
             raise FailedPrecondition("SUPPLEMENTS_SPENT", most=most)
-        return asked
 
     def bring_supplement(self, media_ids: Sequence[str], at: datetime) -> CaseFile:
         """The waiting is over; if she is late, it was over with her limit."""
@@ -152,8 +178,7 @@ class CaseFile:
 
     def classify(self, said: Classification, category: Category | None) -> CaseFile:
         """What was said replaces what was known. `category`: the entry of the category said, if one was."""
-        if not self.running:
-            raise FailedPrecondition("MOVE_NOT_ALLOWED", state=self.state, action="classify")
+        self.check_running("classify")
         restricted = said.restricted
         if restricted is None:
             restricted = self.restricted or (category is not None and category.restricted)
@@ -174,8 +199,7 @@ class CaseFile:
 
     def dispatch(self, kind: Kind, departments: Sequence[str]) -> CaseFile:
         dispatched = CASE_MOVES.apply(self, "dispatch", departments=sorted({*self.departments, *departments}))
-        if kind.classified and not self.category:
-            raise FailedPrecondition("NOT_CLASSIFIED")
+        self.check_classified(kind)
         return dispatched
 
     def held_by(self, departments: Sequence[str]) -> CaseFile:
@@ -185,9 +209,13 @@ class CaseFile:
     def replace_lead(self) -> CaseFile:
         """Once in the life of a case."""
         replaced = CASE_MOVES.apply(self, "replace lead", lead_replaced=True)
+        self.check_lead()
+        return replaced
+
+    def check_lead(self) -> None:
+        """FailedPrecondition(LEAD_REPLACED_ALREADY)."""
         if self.lead_replaced:
             raise FailedPrecondition("LEAD_REPLACED_ALREADY")
-        return replaced
 
     def submit_result(self) -> CaseFile:
         return CASE_MOVES.apply(self, "submit result")
@@ -215,13 +243,16 @@ class CaseFile:
             concluded_at=at,
             resolved_at=at if outcome.counts_resolved else None,
         )
+        self.check_conclusion(kind, tasks, parties)
+        return concluded
+
+    def check_conclusion(self, kind: Kind, tasks: Sequence[Task], parties: int) -> None:
+        """What a conclusion needs beside the state."""
         if waiting := [task for task in tasks if not task.desk and not task.over and task.state != ACCEPTED]:
             raise FailedPrecondition("TASKS_OPEN", count=len(waiting))
-        if kind.classified and not self.category:
-            raise FailedPrecondition("NOT_CLASSIFIED")
+        self.check_classified(kind)
         if parties < kind.parties:
             raise FailedPrecondition("PARTIES_MISSING", needed=kind.parties, present=parties)
-        return concluded
 
     def follow_up(self) -> CaseFile:
         return CASE_MOVES.apply(self, "follow up")

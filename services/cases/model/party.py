@@ -58,3 +58,9 @@ class Party:
         return replace(
             self, contacted=False, solved="", satisfaction="", tries=0, unreachable=False, asked_at=None, asked_on=None
         )
+
+
+def check_room(present: int, more: int, most: int) -> None:
+    """FailedPrecondition(PARTIES_FULL): a case has so many parties at most."""
+    if present + more > most:
+        raise FailedPrecondition("PARTIES_FULL", most=most)

@@ -92,10 +92,15 @@ class Task:
 
     def submit(self, result: bytes, media_ids: Sequence[str], at: datetime, others: Sequence[Task]) -> Task:
         """FailedPrecondition(CO_TASKS_OPEN) for the lead while another department has not answered."""
+        submitted = TASK_MOVES.apply(self, "submit", result=result, media_ids=media_ids, submitted_at=at, asked_days=0)
+        self.check_submission(others)
+        return submitted
+
+    def check_submission(self, others: Sequence[Task]) -> None:
+        """What a result needs beside the task's own state."""
         waiting = [task for task in others if task.waits_for_department and task.id != self.id]
         if self.lead and waiting:
             raise FailedPrecondition("CO_TASKS_OPEN", count=len(waiting))
-        return TASK_MOVES.apply(self, "submit", result=result, media_ids=media_ids, submitted_at=at, asked_days=0)
 
     def accept(self, at: datetime) -> Task:
         return TASK_MOVES.apply(self, "accept", accepted_at=at)
@@ -118,11 +123,25 @@ class Task:
     def give_back(self, before: int) -> Task:
         """`before`: how often its department returned something in this case. FailedPrecondition: TASK_DESIGNATED, RETURNED_ALREADY."""
         returned = TASK_MOVES.apply(self, "return", refusals=self.refusals + 1)
+        self.check_return(before)
+        return returned
+
+    def check_return(self, before: int) -> None:
+        """What a return needs beside the task's state."""
         if self.designated:
             raise FailedPrecondition("TASK_DESIGNATED")
         if before >= MOST_RETURNS:
             raise FailedPrecondition("RETURNED_ALREADY")
-        return returned
+
+    @property
+    def for_director(self) -> bool:
+        """What was returned a second time, by whichever department, the director alone decides on."""
+        return self.refusals > 1
+
+    def check_for(self, director: bool) -> None:
+        """FailedPrecondition: RETURN_FOR_DIRECTOR, RETURN_FOR_DISPATCHER, where somebody else decides on the return."""
+        if self.for_director != director:
+            raise FailedPrecondition("RETURN_FOR_DIRECTOR" if self.for_director else "RETURN_FOR_DISPATCHER")
 
     def overrule(self) -> Task:
         return TASK_MOVES.apply(self, "overrule")
@@ -146,15 +165,23 @@ class Task:
     def ask_extension(self, days: int, granted: Sequence[int], most: int, most_days: int, at: datetime) -> Task:
         """`granted`: the days that it was given before. FailedPrecondition: EXTENSION_LATE, EXTENSION_PENDING, EXTENSIONS_SPENT, EXTENSION_LONG."""
         asked = TASK_MOVES.apply(self, "ask extension", asks=self.asks + 1, asked_days=days)
-        if at > self.due_at:
-            raise FailedPrecondition("EXTENSION_LATE")
-        if self.asked_days:
-            raise FailedPrecondition("EXTENSION_PENDING")
+        self.check_extension(at)
         if len(granted) >= most:
             raise FailedPrecondition("EXTENSIONS_SPENT", most=most)
         if (left := most_days - sum(granted)) < days:
             raise FailedPrecondition("EXTENSION_LONG", field="days", left=max(left, 0), most=most_days)
         return asked
+
+    def check_extension(self, at: datetime) -> None:
+        """What a request for more time needs, beside the state and what may be granted in all."""
+        if at > self.due_at:
+            raise FailedPrecondition("EXTENSION_LATE")
+        if self.asked_days:
+            raise FailedPrecondition("EXTENSION_PENDING")
+
+    def check_asked(self) -> None:
+        if not self.asked_days:
+            raise FailedPrecondition("EXTENSION_NOT_ASKED")
 
     def extend(self, by: str, version: str) -> Task:
         """The days that were asked for are granted: the same limit, longer. Its due time follows from that."""
@@ -166,8 +193,7 @@ class Task:
 
     def _decided(self, **changes: Any) -> Task:
         decided = TASK_MOVES.apply(self, "decide extension", asked_days=0, **changes)
-        if not self.asked_days:
-            raise FailedPrecondition("EXTENSION_NOT_ASKED")
+        self.check_asked()
         return decided
 
     def due_later(self, due_at: datetime) -> Task:
@@ -189,8 +215,7 @@ class Task:
 
     def take_lead(self, limit: Limit) -> Task:
         """Under a limit of its own where it had answered already."""
-        if self.state == RETURN_PENDING:
-            raise FailedPrecondition("RETURN_UNDECIDED")
+        self.check_decided()
         if not self.answered:
             return replace(self, lead=True)
         return TASK_MOVES.apply(
@@ -198,13 +223,21 @@ class Task:
         )
 
     def yield_lead(self) -> Task:
-        if self.state == RETURN_PENDING:
-            raise FailedPrecondition("RETURN_UNDECIDED")
+        self.check_decided()
         return replace(self, lead=False)
 
-    def _not_lead(self, action: str) -> Task:
-        if self.lead and TASK_MOVES.allows(self.state, action):
+    def check_decided(self) -> None:
+        """FailedPrecondition(RETURN_UNDECIDED) while its return waits."""
+        if self.state == RETURN_PENDING:
+            raise FailedPrecondition("RETURN_UNDECIDED")
+
+    def check_not_lead(self) -> None:
+        if self.lead:
             raise FailedPrecondition("LEAD_NEEDED")
+
+    def _not_lead(self, action: str) -> Task:
+        if TASK_MOVES.allows(self.state, action):
+            self.check_not_lead()
         return self
 
     def _ended(self, action: str, note: bytes | None, at: datetime) -> Task:
@@ -258,6 +291,13 @@ def check_free(department: str, present: Sequence[Task]) -> None:
 def holders(tasks: Sequence[Task]) -> list[str]:
     """The departments that have a part in the case, by their tasks."""
     return sorted({task.department for task in tasks if not task.desk and not task.over})
+
+
+def returned_by(department: str, tasks: Sequence[Task]) -> int:
+    """How often the department returned a task of this case. A task that takes another's place begins with the refusals of that one."""
+    before = {task.id: task.refusals for task in tasks}
+    own = [task for task in tasks if task.department == department and not task.desk]
+    return sum(task.refusals - (before.get(task.follows, 0) if task.follows else 0) for task in own)
 
 
 def all_answered(tasks: Sequence[Task]) -> bool:

@@ -13,6 +13,7 @@ from kit.module import Runtime
 from kit.unit import Unit
 from services.cases.model import CaseFile, Task
 from services.cases.service import telling
+from services.cases.service.actions import CaseActions
 from services.cases.service.centres import Centres
 from services.cases.service.codes import Codes
 from services.cases.service.limits import Limits
@@ -35,6 +36,7 @@ class Chain:
         self.limits = Limits(runtime.deadlines, self.words)
         self.centres = Centres()
         self.codes = Codes(runtime.keys)
+        self.actions = CaseActions(runtime.texts, self.words)
 
     async def require_photos(self, media_ids: Sequence[str]) -> None:
         """InvalidArgument(PHOTO_UNKNOWN). Before the unit's first statement: a connection must not wait for the media store."""

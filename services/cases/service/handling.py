@@ -150,7 +150,7 @@ class Handling:
             raise InvalidArgument("ANSWER_MISSING" if contacted else "ANSWER_WITHOUT_CONTACT", field="solved")
         found = await self.chain.own(unit, case_id, etag)
         case = found.case.follow_up()
-        if not set(unit.principal.departments).isdisjoint(case.departments):
+        if case.handled_by(unit.principal.departments):
             raise PermissionDenied("FOLLOW_UP_BY_HANDLER")
         parties = {party.id: party for party in found.parties}
         party = parties.get(party_id)

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from hetao.cases.v1 import events_pb2
 from kit.clock import CLOCK_SKEW, business_date
-from kit.errors import FailedPrecondition, InvalidArgument, PermissionDenied
+from kit.errors import InvalidArgument, PermissionDenied
 from kit.unit import Unit
 from services.cases import model
 from services.cases.model import CaseFile, Centre, Classification
@@ -111,8 +111,7 @@ class Intake:
         """The case, the new party last, and its PIN."""
         found = await self.chain.own(unit, case_id, etag)
         case, present = found.case, found.parties
-        if not case.running:
-            raise FailedPrecondition("MOVE_NOT_ALLOWED", state=case.state, action="add party")
+        case.check_running("add party")
         given = [self.parties.given(unit, party) for party in present]
         parties, pins = self.parties.rows(unit, case.id, [new], present)
         await store.PARTIES.add_all(unit, parties)

@@ -8,12 +8,13 @@ from uuid import UUID
 
 import orjson
 
-from kit.errors import FailedPrecondition, InvalidArgument
-from kit.identifiers import is_credit_code, is_phone, is_resident_id
+from kit.errors import InvalidArgument
+from kit.identifiers import is_credit_code, is_resident_id
 from kit.sealing import canonical
 from kit.unit import Unit
-from services.cases.model import Party
+from services.cases.model import Party, check_room
 from services.cases.service.chain import Chain
+from services.cases.service.finding import add_keys, phone_form
 from services.cases.service.newcase import NewParty
 
 
@@ -25,9 +26,7 @@ class Parties:
         self, unit: Unit, case_id: UUID, new: Sequence[NewParty], present: Sequence[Party]
     ) -> tuple[list[Party], list[str]]:
         """Rows and PINs. Each PIN differs from the others of the case, since it tells the parties apart."""
-        most = self.chain.words.parameters(unit.today).most_parties
-        if len(present) + len(new) > most:
-            raise FailedPrecondition("PARTIES_FULL", most=most)
+        check_room(len(present), len(new), self.chain.words.parameters(unit.today).most_parties)
         taken = {party.pin for party in present}
         numbers = {self.given(unit, party).id_number for party in present} - {""}
         parties: list[Party] = []
@@ -41,6 +40,7 @@ class Parties:
             taken.add(digest)
             party_id = unit.new_id(len(present) + len(parties))
             sealed = unit.seal("cases.party", party_id, orjson.dumps(identity).decode())
+            add_keys(unit, case_id, party_id, identity)
             parties.append(Party(party_id, case_id, one.role, one.type, sealed, digest))
             pins.append(pin)
         return parties, pins
@@ -50,9 +50,7 @@ class Parties:
         number = one.id_number.upper()
         if number and not (is_resident_id(number) if one.type == "natural_person" else is_credit_code(number)):
             raise InvalidArgument("ID_NUMBER_INVALID", field=f"{one.field}.id_number")
-        phone = canonical(one.phone)
-        if phone and not is_phone(phone):
-            raise InvalidArgument("PHONE_INVALID", field=f"{one.field}.phone")
+        phone = phone_form(one.phone, f"{one.field}.phone")
         return {"name": one.name.strip(), "id_number": number, "phone": phone}
 
     def given(self, unit: Unit, party: Party) -> NewParty:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import orjson
 
+from hetao.common.v1 import common_pb2
 from kit.errors import InvalidArgument, NotFound, PermissionDenied
 from kit.identity import Principal
 from kit.masking import mask_id_number, mask_name, mask_phone
@@ -17,15 +18,19 @@ from kit.paging import FIRST_ID, FIRST_MOMENT, LAST_ID, Page
 from kit.unit import Unit
 from services.cases.model import CaseFile, Centre, Party, Supplement, Task, TaskExtension, TaskReturn
 from services.cases.service.chain import Chain
+from services.cases.service.finding import PARTY_INDEX, number_form, phone_form
 from services.cases.service.sealed import open_content, open_note
 from services.cases.service.steps import filled, step
 from services.cases.store import cases as store
-from services.cases.store.cases import FULL, Disclosure, Folder, Scope, view
+from services.cases.store.cases import FULL, Disclosure, Filters, Folder, Scope, Search, view
 
 S = TypeVar("S", TaskReturn, TaskExtension)
 
 #: Which column holds a division of so many digits.
 LEVELS = {4: "city", 6: "county", 9: "township", 12: "community"}
+
+#: Cases of one person that a search looks at, and that it shows.
+MOST_LOOKED_AT, MOST_FOUND = 200, 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +44,8 @@ class Objection(Generic[S]):
 
 @dataclass(frozen=True, slots=True)
 class OpenedTask:
-    """A task with what was written in it. `ended_note`: why it is over without a result."""
+    """A task with what was written in it. `ended_note`: why it is over without a result; `actions`: what the caller may do with it, where the other
+    tasks of its case are known."""
 
     task: Task
     demand: str = ""
@@ -47,11 +53,13 @@ class OpenedTask:
     ended_note: str = ""
     returns: Sequence[Objection[TaskReturn]] = ()
     extensions: Sequence[Objection[TaskExtension]] = ()
+    actions: Sequence[common_pb2.AllowedAction] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """A case as one caller sees it. `full`: with its content; otherwise parties and tasks are empty and stay so."""
+    """A case as one caller sees it. `full`: with its content; otherwise parties and tasks are empty and stay so. `actions`: what the caller may do,
+    told where the parts are known."""
 
     case: CaseFile
     centre: Centre
@@ -61,6 +69,17 @@ class Whole:
     parties: Sequence[tuple[Party, dict[str, str]]]
     tasks: Sequence[OpenedTask]
     supplement: tuple[Supplement, str] | None = None
+    actions: Sequence[common_pb2.AllowedAction] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A page of cases. `total`: how many there are, where it was asked for; `more`: at least so many."""
+
+    rows: Sequence[Whole]
+    token: str
+    total: int
+    more: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +113,9 @@ class Reading:
             open_content(unit, case),
             open_note(unit, case.id, case.outcome_note),
             [(party, self.masked(unit, party)) for party in found.parties],
-            await self.opened(unit, found.tasks),
+            await self.opened(unit, found.tasks, found.tasks),
             await self.supplement(unit, case),
+            self.chain.actions.of_case(unit, case, found.tasks, found.parties),
         )
 
     async def supplement(self, unit: Unit, case: CaseFile) -> tuple[Supplement, str] | None:
@@ -112,19 +132,40 @@ class Reading:
         return Whole(case, centre, full, open_content(unit, case) if full else {}, "", (), ())
 
     async def page(
-        self, unit: Unit, request: Any, state: str, kind: str, division: str, centre: str
-    ) -> tuple[list[Whole], str]:
-        """A page of cases and the token of the next."""
+        self, unit: Unit, request: Any, filters: Filters, division: str, centre: str, *, by_limit: bool, counted: bool
+    ) -> Listed:
+        """A page of cases, the newest or those with the nearest limit first; `counted`: with how many there are."""
         named = (await self.chain.centres.all(unit)).get(centre)
         if centre and named is None:
             raise NotFound("NOT_FOUND", field="centre", resource="centre")
         scope = list_scope(unit.principal, division, named)
         page = Page.of(unit, request)
-        (before,) = page.after or (LAST_ID,)
-        rows, token = page.cut(
-            await store.page_of_cases(unit, scope, state, kind, before, page.limit), key=lambda case: (case.id,)
+        if by_limit:
+            after: Any = page.after or (FIRST_MOMENT, FIRST_ID)
+            found = await store.page_by_limit(unit, scope, filters, after, page.limit)
+            rows, token = page.cut(found, key=lambda case: (case.due_at, case.id))
+        else:
+            (before,) = page.after or (LAST_ID,)
+            found = await store.page_of_cases(unit, scope, filters, before, page.limit)
+            rows, token = page.cut(found, key=lambda case: (case.id,))
+        total, all_of_them = await store.count_of_cases(unit, scope, filters) if counted else (0, True)
+        return Listed([await self.alone(unit, case) for case in rows], token, total, not all_of_them)
+
+    async def by_party(self, unit: Unit, phone: str, id_number: str) -> tuple[list[Whole], bool]:
+        """Cases of whoever has this telephone or number, as far as the caller may see all of them, the newest first; and whether there are more. What was
+        looked for is in no log and no audit, that somebody looked is. InvalidArgument(SEARCH_ONE_OF | PHONE_INVALID | ID_NUMBER_INVALID).
+        """
+        if bool(phone) == bool(id_number):
+            raise InvalidArgument("SEARCH_ONE_OF", field="phone")
+        by, text = (
+            ("phone", phone_form(phone, "phone")) if phone else ("id_number", number_form(id_number, "id_number"))
         )
-        return [await self.alone(unit, case) for case in rows], token
+        keys = unit.runtime.keys.indexes(PARTY_INDEX, text)
+        found = await store.cases_of_party(unit, keys, MOST_LOOKED_AT)
+        seen = [case for case in found if view(unit.principal, case) == FULL]
+        shown = seen[:MOST_FOUND]
+        await store.SEARCHES.add(unit, Search(unit.new_id(), unit.principal.account, unit.now, by, len(shown)))
+        return [await self.alone(unit, case) for case in shown], len(seen) > len(shown)
 
     async def tasks(self, unit: Unit, request: Any, state: str) -> tuple[list[OpenedTask], str]:
         """The tasks of the caller's own department. Of one that is over it sees that and why, and nothing of the matter any more."""
@@ -149,7 +190,7 @@ class Reading:
         """A party unmasked, for the responsible centre and the departments that work on the case. The reason stands in the audit."""
         found = await store.folder_locked(unit, case_id)
         case = found.case
-        if set(unit.principal.departments).isdisjoint((case.centre, *case.departments)):
+        if not case.concerns(unit.principal.departments):
             raise PermissionDenied("CENTRE_NOT_RESPONSIBLE")
         party = next((one for one in found.parties if one.id == party_id), None)
         if party is None:
@@ -169,8 +210,9 @@ class Reading:
     def masked(self, unit: Unit, party: Party) -> dict[str, str]:
         return masked(party, self.identity(unit, party))
 
-    async def opened(self, unit: Unit, tasks: Sequence[Task]) -> list[OpenedTask]:
-        """Tasks with their texts, and with what departments said against them. Most have nothing of that, and are not asked for it."""
+    async def opened(self, unit: Unit, tasks: Sequence[Task], others: Sequence[Task] = ()) -> list[OpenedTask]:
+        """Tasks with their texts, and with what departments said against them. Most have nothing of that, and are not asked for it. `others`: all tasks
+        of their case; without them nothing is said of what may be done."""
         returned = [task.case_id for task in tasks if task.refusals]
         asking = [task.case_id for task in tasks if task.asks]
         returns = await store.returns(unit, returned) if returned else []
@@ -183,12 +225,15 @@ class Reading:
                 self._text(unit, task, task.ended_note),
                 [self._said(unit, one, one.note, one.reason) for one in returns if one.task_id == task.id],
                 [self._said(unit, one, one.reason, one.note) for one in extensions if one.task_id == task.id],
+                self.chain.actions.of_task(unit, task, others) if others else (),
             )
             for task in tasks
         ]
 
     async def one(self, unit: Unit, task: Task) -> OpenedTask:
-        return (await self.opened(unit, [task]))[0]
+        """A task after a change, in the unit that read its case with all its tasks."""
+        others = [other for other in store.TASKS.remembered(unit) if other.case_id == task.case_id]
+        return (await self.opened(unit, [task], others))[0]
 
     def _text(self, unit: Unit, task: Task, sealed: bytes | None) -> str:
         return unit.open("cases.task", task.id, sealed) if sealed else ""

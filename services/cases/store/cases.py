@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -69,8 +69,23 @@ class Step:
 
 #: The timeline.
 STEPS = Insert("step", "case_id, at, what, actor, told_parties, params, note")
+#: What parties are found by.
+PARTY_KEYS = Insert("party_key", "key, case_id, party_id", "on conflict do nothing")
 #: Pairs of parties.
 PAIRS = Insert("party_pair", "key, seen_at, case_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Somebody looked for cases by a telephone or an identity number. What was looked for is not kept; the audit counts the searches and their finds."""
+
+    id: UUID
+    account: str
+    at: datetime
+    by: str
+    found: int
+    version: int = 1
+
 
 CASES = Table("case_file", CaseFile, visible=lambda unit, case: view(unit.principal, case) != NOTHING)
 #: Parts are reached through their case, which decides who may see them.
@@ -80,6 +95,7 @@ DISCLOSURES = Table("disclosure", Disclosure)
 RETURNS = Table("task_return", TaskReturn)
 EXTENSIONS = Table("task_extension", TaskExtension)
 SUPPLEMENTS = Table("supplement", Supplement)
+SEARCHES = Table("party_search", Search)
 
 #: A case's tasks and parties as two arrays of rows, to stand in a select list. `{0}`: the case's id.
 PARTS = (
@@ -181,36 +197,148 @@ class Scope:
     centres: Sequence[str] = ()
 
 
-async def page_of_cases(unit: Unit, scope: Scope, state: str, kind: str, before: UUID, limit: int) -> list[CaseFile]:
-    """Cases of one scope, the newest first.
+#: Whose limit runs, as the partial indexes say it.
+LIMITED = "state not in ('not_accepted', 'transferred', 'closed', 'follow_up')"
 
-    `state` and `kind` are names of the model, never text of a caller: a literal state lets the partial indexes of open cases serve.
+#: Rows that a total looks at. There may be more; then it says so.
+COUNTED = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What a list of cases is narrowed to.
+
+    `state`, `kind` and `risk` are names of the model, never text of a caller: a literal state lets the partial indexes of open cases serve.
+    `first` and `last`: ids of the bounds of registration, which ids follow; `department`: id of one that was given a task.
     """
-    narrowed = (f" and state = '{state}'" if state else "") + (f" and kind = '{kind}'" if kind else "")
-    more: list[Any] = []
+
+    state: str = ""
+    kind: str = ""
+    risk: str = ""
+    category: str = ""
+    department: str = ""
+    overdue: bool = False
+    first: UUID | None = None
+    last: UUID | None = None
+
+    def sql(self, arg: Callable[[Any], str]) -> str:
+        """Conditions, each with its `and`; `arg` takes a value and tells its parameter."""
+        parts = [f"{name} = '{value}'" for name, value in (("kind", self.kind), ("risk", self.risk)) if value]
+        if self.state:
+            parts.append(f"state = '{self.state}'")
+        if self.category:
+            parts.append(f"category = {arg(self.category)}")
+        if self.department:
+            parts.append(f"departments @> array[{arg(self.department)}::text]")
+        if self.overdue:
+            parts.append("overdue_since is not null")
+        if self.first is not None:
+            parts.append(f"id >= {arg(self.first)}")
+        if self.last is not None:
+            parts.append(f"id < {arg(self.last)}")
+        return "".join(f" and {part}" for part in parts)
+
+
+class _Arguments(list[Any]):
+    def __call__(self, value: Any) -> str:
+        self.append(value)
+        return f"${len(self)}"
+
+
+async def page_of_cases(unit: Unit, scope: Scope, filters: Filters, before: UUID, limit: int) -> list[CaseFile]:
+    """Cases of one scope, the newest first."""
+    arg = _Arguments()
+    value, shown = arg(_value(scope)), arg(before)
+    most = arg(limit)
+    narrowed = _narrowed(scope, arg) + filters.sql(arg)
+    match scope.column:
+        case "department":
+            given = f"department = any({value}) and case_id < {shown} and state not in {_states(model.OVER)}"
+            tasks = f"select case_id from task where {given}"
+            where = f"id in ({tasks}) and id < {shown}{narrowed}"
+        case "centre" if len(scope.values) > 1:  # a page of each, so that the index gives every one in its order
+            each = f"select id from case_file where centre = c.centre and id < {shown}{narrowed} order by id desc limit {most}"
+            where = f"id in (select p.id from unnest({value}::text[]) as c (centre) cross join lateral ({each}) as p)"
+        case _:
+            where = f"{_within(scope, value)} and id < {shown}{narrowed}"
+    return await CASES.list(unit, f"{where} order by id desc limit {most}", *arg)
+
+
+async def page_by_limit(
+    unit: Unit, scope: Scope, filters: Filters, after: tuple[datetime, UUID], limit: int
+) -> list[CaseFile]:
+    """Cases of one scope whose limit runs, the nearest limit first."""
+    arg = _Arguments()
+    value = arg(_value(scope))
+    shown, most = f"({arg(after[0])}, {arg(after[1])})", arg(limit)
+    narrowed = f" and {LIMITED} and (due_at, id) > {shown}{_narrowed(scope, arg)}{filters.sql(arg)}"
+    order = f"order by due_at, id limit {most}"
+    match scope.column:
+        case "city":
+            each = f"select id from case_file where county = c.division{narrowed} {order}"
+            counties = (
+                f"centre as c cross join lateral ({each}) as p where c.level = 'county' and c.division >= {value}"
+            )
+            where = f"id in (select p.id from {counties} and c.division < {value} || 'x')"
+        case "centre" if len(scope.values) > 1:
+            each = f"select id from case_file where centre = c.centre{narrowed} {order}"
+            where = f"id in (select p.id from unnest({value}::text[]) as c (centre) cross join lateral ({each}) as p)"
+        case "department":
+            where = f"id in (select case_id from task where department = any({value}) and {OPEN_TASKS}){narrowed}"
+        case _:
+            where = f"{_within(scope, value)}{narrowed}"
+    return await CASES.list(unit, f"{where} {order}", *arg)
+
+
+async def count_of_cases(unit: Unit, scope: Scope, filters: Filters) -> tuple[int, bool]:
+    """How many there are of one scope, and whether that is all: no more than COUNTED of the scope are looked at."""
+    arg = _Arguments()
+    value = arg(_value(scope))
+    within = (
+        f"id in (select case_id from task where department = any({value}) and state not in {_states(model.OVER)})"
+        if scope.column == "department"
+        else _within(scope, value)
+    )
+    narrowed = _narrowed(scope, arg)
+    state = f" and state = '{filters.state}'" if filters.state else ""
+    matching = filters.sql(arg).removeprefix(" and ") or "true"
+    rows = await unit.peek(
+        f"select count(*) filter (where {matching}), count(*) "
+        f"from (select * from case_file where {within}{narrowed}{state} limit {COUNTED + 1}) as looked_at",
+        *arg,
+    )
+    matching_count, looked_at = rows[0]
+    return matching_count, looked_at <= COUNTED
+
+
+def _value(scope: Scope) -> Any:
+    several = scope.column in ("centre", "department") and (scope.column == "department" or len(scope.values) > 1)
+    return list(scope.values) if several else scope.values[0]
+
+
+def _narrowed(scope: Scope, arg: Callable[[Any], str]) -> str:
+    """The scope's own division and centres."""
+    narrowed = ""
     if scope.division:
-        more.append(scope.division)
-        narrowed += " and division >= $4 and division < $4 || 'x'"
+        division = arg(scope.division)
+        narrowed += f" and division >= {division} and division < {division} || 'x'"
     if scope.centres:
-        more.append(list(scope.centres))
-        narrowed += f" and centre = any(${3 + len(more)})"
-    value: Any = scope.values[0] if len(scope.values) == 1 else list(scope.values)
+        narrowed += f" and centre = any({arg(list(scope.centres))})"
+    return narrowed
+
+
+def _within(scope: Scope, value: str) -> str:
+    """The scope as a condition on the case itself; not of departments."""
     match scope.column:
         case "city":
             # Only the city's leaders come here: nearly every row is theirs, and the order by id is what pages.
-            where = "county >= $1 and county < $1 || 'x' and id < $2" + narrowed
-        case "department":
-            value = list(scope.values)
-            given = f"department = any($1) and case_id < $2 and state not in {_states(model.OVER)}"
-            where = f"id in (select case_id from task where {given}) and id < $2{narrowed}"
+            return f"county >= {value} and county < {value} || 'x'"
         case "community":
-            where = f"township = left($1, 9) and community = $1 and id < $2{narrowed}"
-        case "centre" if len(scope.values) > 1:  # a page of each, so that the index gives every one in its order
-            each = f"select id from case_file where centre = c.centre and id < $2{narrowed} order by id desc limit $3"
-            where = f"id in (select p.id from unnest($1::text[]) as c (centre) cross join lateral ({each}) as p)"
+            return f"township = left({value}, 9) and community = {value}"
+        case "centre" if len(scope.values) > 1:
+            return f"centre = any({value}::text[])"
         case column:
-            where = f"{column} = $1 and id < $2{narrowed}"
-    return await CASES.list(unit, f"{where} order by id desc limit $3", value, before, limit, *more)
+            return f"{column} = {value}"
 
 
 async def page_of_tasks(
@@ -294,6 +422,41 @@ async def duplicates(unit: Unit, case: CaseFile, pairs: Sequence[bytes], since: 
 
 def add_pairs(unit: Unit, case_id: UUID, pairs: Sequence[bytes]) -> None:
     unit.insert(PAIRS, *((key, unit.now, case_id) for key in pairs))
+
+
+# -- search by party ---------------------------------------------------------------------------------------------------------------
+
+BY_PARTY = f"""
+select {CASES.columns}
+from (
+    select distinct case_id from party_key where key = any($1) order by case_id desc limit $2
+) as near
+cross join lateral (select * from case_file where id = near.case_id limit 1) as c
+order by id desc
+"""
+
+
+async def cases_of_party(unit: Unit, keys: Sequence[bytes], limit: int) -> list[CaseFile]:
+    """Cases of whoever has one of these keys, the newest first; also those that the caller must not see."""
+    return [CaseFile(*row) for row in await unit.peek(BY_PARTY, list(keys), limit)]
+
+
+def add_party_keys(unit: Unit, rows: Iterable[tuple[bytes, UUID, UUID]]) -> None:
+    """(key, case, party)"""
+    unit.insert(PARTY_KEYS, *rows)
+
+
+async def parties_without_keys(unit: Unit, limit: int) -> list[Party]:
+    """The next parties behind those that were seen to have their keys."""
+    sql = f"""
+    select {PARTIES.columns} from party
+    where id > (select after from party_key_fill where id = 1) order by id limit $1
+    """
+    return [Party(*row) for row in await unit.fetch(sql, limit)]
+
+
+async def keys_filled_to(unit: Unit, party_id: UUID) -> None:
+    await unit.execute("update party_key_fill set after = $1 where id = 1", party_id)
 
 
 # -- centres ------------------------------------------------------------------------------------------------------------------------

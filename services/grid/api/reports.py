@@ -195,6 +195,7 @@ def report(whole: Whole, *, explained: bool = True) -> report_pb2.Report:
         follows_report_id=str(row.follows or ""),
         handover=handover(whole.handover, whole, explained) if whole.handover else None,
         etag=str(row.version),
+        allowed_actions=whole.actions,
     )
 
 

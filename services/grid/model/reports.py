@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from kit.clock import BUSINESS_ZONE, CLOCK_SKEW
-from kit.errors import FailedPrecondition, InvalidArgument
+from kit.errors import FailedPrecondition, InvalidArgument, PermissionDenied
 from kit.moves import Moves
 from services.grid.model.divisions import Ancestors
 from services.grid.model.points import Point
@@ -104,9 +104,13 @@ class Handover:
     answer_channel: str = ""
     version: int = 1
 
-    def answer(self, state: str, by: str, at: datetime, reason: bytes = b"") -> Handover:
+    def check_offered(self) -> None:
+        """FailedPrecondition(HANDOVER_ANSWERED) once somebody has answered."""
         if self.state != OFFERED:
             raise FailedPrecondition("HANDOVER_ANSWERED", about="handover", state=self.state)
+
+    def answer(self, state: str, by: str, at: datetime, reason: bytes = b"") -> Handover:
+        self.check_offered()
         return replace(self, state=state, answered_by=by, answered_at=at, answer_reason=reason)
 
     def newer(self, epoch: int, version: int) -> bool:
@@ -170,6 +174,33 @@ class Report:
     @property
     def open(self) -> bool:
         return self.state in OPEN
+
+    def check_open(self) -> None:
+        if not self.open:
+            raise FailedPrecondition("REPORT_ENDED", about="report", state=self.state)
+
+    def check_handed_over(self) -> None:
+        if self.state != HANDED_OVER:
+            raise FailedPrecondition("NOT_HANDED_OVER")
+
+    def check_offered(self, handover: Handover | None) -> None:
+        """Whether its receiver may still answer: FailedPrecondition(NOT_HANDED_OVER | HANDOVER_ANSWERED)."""
+        self.check_handed_over()
+        if handover is not None:
+            handover.check_offered()
+
+    def check_close(self, by: str, handover: Handover | None, responsible: bool) -> None:
+        """Who closes it: whoever reported it, once it is solved or invalid; whoever is responsible, where it went to an emergency number; otherwise it
+        closes with the answer or with what it was merged into. FailedPrecondition, PermissionDenied."""
+        if self.state == HANDED_OVER:
+            if handover is not None and handover.target != TO_EMERGENCY:
+                raise FailedPrecondition("CLOSES_WITH_ANSWER")
+            if not responsible:
+                raise PermissionDenied("REPORT_OF_OTHERS")
+        if self.state == MERGED:
+            raise FailedPrecondition("CLOSES_WITH_MAIN")
+        if self.state in (SOLVED, INVALID) and self.reporter != by:
+            raise PermissionDenied("REPORT_OF_OTHERS")
 
     def verify(self, by: str, at: datetime, level: str) -> Report:
         return MOVES.apply(self, "verify", verified_at=at, handler=by, level=level or self.level)

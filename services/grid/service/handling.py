@@ -7,17 +7,15 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from kit.errors import FailedPrecondition, InvalidArgument, PermissionDenied
+from kit.errors import FailedPrecondition, InvalidArgument
 from kit.notices import To
 from kit.unit import Unit
 from services.grid.model.reports import (
     CLOSED,
     HANDED_OVER,
     INVALID,
-    MERGED,
     SOLVED,
     SUBMITTED,
-    TO_EMERGENCY,
     VERIFIED,
     Handover,
     Report,
@@ -51,8 +49,7 @@ class Handling:
         unit.match(etag, report)
         if report.reporter != unit.principal.account:
             await self.reports.check_responsible(unit, report)
-        if not report.open:
-            raise FailedPrecondition("REPORT_ENDED", about="report", state=report.state)
+        report.check_open()
         before = await store.photos(unit, report.id)
         after = await self.reports.add_photos(unit, report, before, photos)
         return await self.keep(unit, report, [("add photos", {"count": len(after) - len(before)})])
@@ -95,17 +92,12 @@ class Handling:
         by = unit.principal.account
         if report.state == HANDED_OVER:
             handover = await self.handover(unit, report)
-            if handover.target != TO_EMERGENCY:
-                raise FailedPrecondition("CLOSES_WITH_ANSWER")
-            await self.reports.check_responsible(unit, report)
+            report.check_close(by, handover, await self.reports.is_responsible(unit, report))
             if not result:
                 raise InvalidArgument("RESULT_MISSING", field="result")
             sealed = unit.seal("grid.report.result", report.id, result)
             return await self.end(unit, report, "emergency", result=sealed, outcome="handed_over")
-        if report.state == MERGED:
-            raise FailedPrecondition("CLOSES_WITH_MAIN")
-        if report.state in (SOLVED, INVALID) and report.reporter != by:
-            raise PermissionDenied("REPORT_OF_OTHERS")
+        report.check_close(by, None, False)
         return await self.end(unit, report, "acknowledged")
 
     # -- by itself ----------------------------------------------------------------------------------------------------

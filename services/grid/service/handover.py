@@ -198,16 +198,11 @@ class Handovers:
     async def _answering(self, unit: Unit, report_id: UUID, etag: str) -> tuple[Report, Handover]:
         report = await store.REPORTS.get(unit, report_id)
         unit.match(etag, report)
-        if report.state != HANDED_OVER:
-            raise FailedPrecondition("NOT_HANDED_OVER")
+        report.check_handed_over()
         handover = await self.handling.handover(unit, report)
         if handover.target not in (TO_GRID, TO_COMMUNITY):
             raise FailedPrecondition("ANSWERED_ELSEWHERE", target=handover.target)
-        if handover.grid_id is not None:
-            mine = await self.reports.serves(unit, handover.grid_id)
-        else:
-            mine = str(handover.department_id) in unit.principal.departments
-        if not mine:
+        if not await self.reports.receives(unit, handover):
             raise PermissionDenied("HANDOVER_OF_OTHERS")
         return report, handover
 

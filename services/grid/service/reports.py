@@ -11,12 +11,15 @@ from uuid import UUID
 
 import orjson
 
+from hetao.common.v1 import common_pb2
+from kit.actions import Actions
 from kit.clock import business_date
 from kit.errors import FailedPrecondition, InvalidArgument, PermissionDenied
 from kit.identity import Principal
 from kit.notices import To
 from kit.paging import LAST_ID, Page
 from kit.statutory import Deadline, Deadlines
+from kit.texts import Texts
 from kit.unit import Unit
 from services.grid.model.directory import CENTRE, DISPATCHER, HEAD, Department
 from services.grid.model.divisions import Ancestors
@@ -26,6 +29,8 @@ from services.grid.model.reports import (
     MERGED,
     MOST_PHOTOS,
     SUBMITTED,
+    TO_COMMUNITY,
+    TO_GRID,
     Handover,
     Photo,
     Report,
@@ -33,6 +38,7 @@ from services.grid.model.reports import (
     same_place,
 )
 from services.grid.service import telling
+from services.grid.service.actions import ON_REPORT, Seen
 from services.grid.service.territory import Counties, grid_at
 from services.grid.store import directory, divisions, grids
 from services.grid.store import reports as store
@@ -90,7 +96,7 @@ class Where:
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """A report as its reader sees it. `content`: opened; `deadline`: of the answer to its hand-over."""
+    """A report as its reader sees it. `content`: opened; `deadline`: of the answer to its hand-over; `actions`: what the reader may do."""
 
     report: Report
     content: dict[str, str]
@@ -100,6 +106,7 @@ class Whole:
     note: str = ""
     answer_reason: str = ""
     deadline: Deadline | None = None
+    actions: Sequence[common_pb2.AllowedAction] = ()
 
 
 class Reports:
@@ -112,7 +119,9 @@ class Reports:
         counties: Counties,
         require_photos: Callable[[Iterable[tuple[str, str]]], Awaitable[None]],
         lend_photo: Callable[[str, Principal, str], Awaitable[None]],
+        texts: Texts,
     ):
+        self._actions = Actions(texts, ON_REPORT)
         self.deadlines, self.words, self.counties = deadlines, words, counties
         self._require_photos, self._lend_photo = require_photos, lend_photo
 
@@ -243,17 +252,28 @@ class Reports:
         return [post_of(desk or await self.desk(unit, report.division))]
 
     async def check_responsible(self, unit: Unit, report: Report) -> None:
+        if not await self.is_responsible(unit, report):
+            raise PermissionDenied("REPORT_OF_OTHERS")
+
+    async def is_responsible(self, unit: Unit, report: Report) -> bool:
         """A full-time worker of the grid, who stands in for one, the department that deals with it or the community's, or who has it in hand."""
         who = unit.principal
         if who.account == report.handler and report.state not in (SUBMITTED, MERGED):
-            return
+            return True
         if report.department_id is not None and str(report.department_id) in who.departments:
-            return
+            return True
         if report.grid_id is not None and await self.serves(unit, report.grid_id):
-            return
+            return True
         community = await directory.department_by_code(unit, f"{report.community}-community")
-        if community is None or str(community.id) not in who.departments:
-            raise PermissionDenied("REPORT_OF_OTHERS")
+        return community is not None and str(community.id) in who.departments
+
+    async def receives(self, unit: Unit, handover: Handover | None) -> bool:
+        """Whether the caller answers for the grid or the community that it was offered to."""
+        if handover is None or handover.target not in (TO_GRID, TO_COMMUNITY):
+            return False
+        if handover.grid_id is not None:
+            return await self.serves(unit, handover.grid_id)
+        return str(handover.department_id) in unit.principal.departments
 
     async def serves(self, unit: Unit, grid_id: UUID) -> bool:
         """Whether the caller is a full-time worker of the grid today, or stands in for one."""
@@ -299,7 +319,17 @@ class Reports:
         handover = None
         if report.handover_id is not None:
             handover = (await store.handovers(unit, [report.handover_id]))[report.handover_id]
-        return self._opened(unit, report, photos, handover)
+        opened = self._opened(unit, report, photos, handover)
+        if not self._actions.concern(unit.principal):
+            return opened
+        seen = Seen(
+            report,
+            handover,
+            unit.principal.account,
+            await self.is_responsible(unit, report),
+            await self.receives(unit, handover),
+        )
+        return replace(opened, actions=self._actions.of(unit.principal, report.state, seen))
 
     def _opened(self, unit: Unit, report: Report, photos: Sequence[Photo], handover: Handover | None) -> Whole:
         note = reason = ""

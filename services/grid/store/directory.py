@@ -90,6 +90,15 @@ async def posts_held(unit: Unit, account: str) -> Sequence[Post]:
     return await POSTS.list(unit, "holder = $1 and holder <> '' order by id limit 100", account)
 
 
+async def posts_on_duty(unit: Unit, account: str, departments: Sequence[UUID], today: date) -> Sequence[Post]:
+    """Posts of these departments in which the account is on duty today."""
+    where = (
+        "active and id in (select post_id from duty where department_id = any($2) and account = $1 and from_date <= $3 and until_date >= $3) "
+        "order by id limit 100"
+    )
+    return await POSTS.list(unit, where, account, list(departments), today)
+
+
 async def present_holding(unit: Unit, post_id: UUID) -> Holding | None:
     rows = await HOLDINGS.list(unit, "post_id = $1 order by from_date desc, id desc limit 1", post_id)
     return rows[0] if rows and rows[0].until_date is None else None

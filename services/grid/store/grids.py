@@ -159,6 +159,16 @@ async def own(unit: Unit, account: str, today: date) -> Sequence[Grid]:
     return [Grid(*row) for row in await unit.fetch(sql, account, today)]
 
 
+async def memberships(unit: Unit, account: str, today: date) -> Sequence[tuple[str, str, str, str]]:
+    """(code, name, role, community) of each place in a triangle that the account has today, in active grids."""
+    sql = """
+    select g.code, g.name, m.role, g.division from grid_member m join grid g on g.id = m.grid_id
+    where m.account = $1 and m.account <> '' and m.from_date <= $2 and (m.until_date is null or m.until_date >= $2) and g.active
+    order by g.code, m.role limit 200
+    """
+    return [tuple(row) for row in await unit.fetch(sql, account, today)]
+
+
 async def serving(unit: Unit, grid_id: UUID, roles: Sequence[str], today: date) -> list[str]:
     """Accounts in these roles today."""
     return [row["account"] for row in await unit.fetch(SERVES, grid_id, list(roles), today)]

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 
 import httpx
@@ -10,7 +11,7 @@ import orjson
 import pytest
 from PIL import Image
 
-from kit.clock import Clock
+from kit.clock import Clock, VirtualClock
 from kit.config import CHECKOUT
 from kit.errors import StartupError
 from kit.identity import Roles
@@ -353,3 +354,89 @@ async def test_the_server_answers_on_its_port_and_drains(runtime):
     serving.cancel()
     with pytest.raises(asyncio.CancelledError):
         await serving
+
+
+# -- thumbnails, and links for image tags ------------------------------------------------------------------------------
+
+
+async def links(client, runtime, account, **body):
+    return await client.post("/v1/media:sign", json=body, headers=as_(runtime, account))
+
+
+async def test_a_thumbnail_is_small_and_made_once(client, runtime):
+    photo = await upload(client, runtime, UPLOADER, picture(size=(2000, 1000)))
+    for size, edge in (("small", 160), ("medium", 640)):
+        for _ in range(2):
+            shown = await client.get(f"/v1/media/{photo}?size={size}", headers=as_(runtime, LOOKER))
+            assert Image.open(BytesIO(shown.content)).size == (edge, edge // 2)
+        unchanged = {**as_(runtime, LOOKER), "If-None-Match": shown.headers["etag"]}
+        assert (await client.get(f"/v1/media/{photo}?size={size}", headers=unchanged)).status_code == 304
+        assert (await client.get(f"/v1/media/{photo}", headers=unchanged)).status_code == 200
+    tiny = await upload(client, runtime, UPLOADER, picture())
+    shown = await client.get(f"/v1/media/{tiny}?size=medium", headers=as_(runtime, LOOKER))
+    assert Image.open(BytesIO(shown.content)).size == (64, 48), "nothing is made larger"
+
+
+async def test_a_link_shows_a_photo_without_a_token(client, runtime):
+    photo = await upload(client, runtime, UPLOADER, picture(size=(800, 400)))
+    answer = await links(client, runtime, LOOKER, mediaIds=[photo, photo, "0" * 64], size="small")
+    assert answer.headers["cache-control"] == "no-store"
+    (link,) = answer.json()["links"]
+    assert link["mediaId"] == photo
+    shown = await client.get(link["url"])
+    assert shown.status_code == 200
+    assert Image.open(BytesIO(shown.content)).size == (160, 80)
+    assert shown.headers["cache-control"].startswith("private, max-age=")
+    assert (await client.head(link["url"])).status_code == 200
+    (whole,) = (await links(client, runtime, LOOKER, mediaIds=[photo])).json()["links"]
+    assert Image.open(BytesIO((await client.get(whole["url"])).content)).size == (800, 400)
+
+
+async def test_a_link_is_for_one_photo_in_one_size_for_some_minutes(client, runtime):
+    photo, other = [await upload(client, runtime, UPLOADER, picture(size=(800, n))) for n in (400, 300)]
+    (link,) = (await links(client, runtime, LOOKER, mediaIds=[photo], size="small")).json()["links"]
+    url = link["url"]
+    until = int(url.partition("until=")[2].partition("&")[0])
+    for wrong in (
+        url.replace(photo, other),
+        url.replace("size=small", "size=medium"),
+        url.replace("size=small&", ""),
+        url.replace(f"until={until}", f"until={until + 60}"),
+        url[:-1] + ("0" if url[-1] != "0" else "1"),
+        url.partition("&signature")[0],
+        url + "&reason=x",
+    ):
+        refused = (await client.get(wrong)).json()
+        assert (refused["status"], refused["reason"]) == (403, "LINK_INVALID"), wrong
+    runtime.clock = VirtualClock(datetime.fromtimestamp(until - 1, UTC))
+    late = await client.get(url)
+    assert late.status_code == 200
+    assert late.headers["cache-control"] == "private, max-age=1"
+    runtime.clock.move(timedelta(seconds=1))
+    assert (await client.get(url)).json()["reason"] == "LINK_INVALID"
+
+
+async def test_links_are_made_of_what_the_caller_may_see(client, runtime):
+    photo = await upload(client, runtime, UPLOADER, picture())
+    assert (await links(client, runtime, "auditor-2", mediaIds=[photo])).json()["links"] == []
+    assert (await client.post("/v1/media:sign", json={"mediaIds": [photo]})).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"mediaIds": []},
+        {"mediaIds": ["0" * 64] * 51},
+        {"mediaIds": [1]},
+        {"mediaIds": "0" * 64},
+        {"mediaIds": ["0" * 64], "size": "huge"},
+        {"mediaIds": ["0" * 64], "size": 1},
+        {"mediaIds": ["0" * 64], "more": 1},
+        [],
+        "x",
+    ],
+)
+async def test_what_asks_for_no_links_is_refused(client, runtime, body):
+    answer = await client.post("/v1/media:sign", json=body, headers=as_(runtime, LOOKER))
+    assert (answer.status_code, answer.json()["reason"]) == (400, "MEDIA_IDS_INVALID")

@@ -67,6 +67,7 @@ class Case(_message.Message):
     SUPPLEMENT_FIELD_NUMBER: _builtins.int
     SOURCE_SYSTEM_FIELD_NUMBER: _builtins.int
     EXTERNAL_ID_FIELD_NUMBER: _builtins.int
+    ALLOWED_ACTIONS_FIELD_NUMBER: _builtins.int
     case_id: _builtins.str
     """Id, a UUID."""
     code: _builtins.str
@@ -175,6 +176,10 @@ class Case(_message.Message):
     def supplement(self) -> Global___Supplement:
         """What the applicant was asked to bring, the last time that she was."""
 
+    @_builtins.property
+    def allowed_actions(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.AllowedAction]:
+        """What the caller may do with it, and why not yet. Told by GET of the case and with every change of it, not in lists."""
+
     def __init__(
         self,
         *,
@@ -218,10 +223,11 @@ class Case(_message.Message):
         supplement: Global___Supplement | None = ...,
         source_system: _builtins.str = ...,
         external_id: _builtins.str = ...,
+        allowed_actions: _abc.Iterable[_common_pb2.AllowedAction] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["accepted_at", b"accepted_at", "classification", b"classification", "closed_at", b"closed_at", "concluded_at", b"concluded_at", "deadline", b"deadline", "first_receiver", b"first_receiver", "occurred_at", b"occurred_at", "overdue_since", b"overdue_since", "refusal", b"refusal", "registered_at", b"registered_at", "supplement", b"supplement"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_at", b"accepted_at", "case_id", b"case_id", "centre", b"centre", "centre_name", b"centre_name", "classification", b"classification", "closed_at", b"closed_at", "code", b"code", "community", b"community", "concluded_at", b"concluded_at", "counts_concluded", b"counts_concluded", "counts_resolved", b"counts_resolved", "county", b"county", "deadline", b"deadline", "description", b"description", "division", b"division", "etag", b"etag", "external_id", b"external_id", "first_receiver", b"first_receiver", "kind", b"kind", "media_ids", b"media_ids", "occurred_at", b"occurred_at", "outcome", b"outcome", "outcome_note", b"outcome_note", "overdue_since", b"overdue_since", "parties", b"parties", "place", b"place", "refusal", b"refusal", "registered_at", b"registered_at", "registered_by", b"registered_by", "reopened_count", b"reopened_count", "report_id", b"report_id", "source", b"source", "source_system", b"source_system", "stage_only", b"stage_only", "state", b"state", "supplement", b"supplement", "tasks", b"tasks", "title", b"title", "township", b"township", "transferred_to", b"transferred_to"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_at", b"accepted_at", "allowed_actions", b"allowed_actions", "case_id", b"case_id", "centre", b"centre", "centre_name", b"centre_name", "classification", b"classification", "closed_at", b"closed_at", "code", b"code", "community", b"community", "concluded_at", b"concluded_at", "counts_concluded", b"counts_concluded", "counts_resolved", b"counts_resolved", "county", b"county", "deadline", b"deadline", "description", b"description", "division", b"division", "etag", b"etag", "external_id", b"external_id", "first_receiver", b"first_receiver", "kind", b"kind", "media_ids", b"media_ids", "occurred_at", b"occurred_at", "outcome", b"outcome", "outcome_note", b"outcome_note", "overdue_since", b"overdue_since", "parties", b"parties", "place", b"place", "refusal", b"refusal", "registered_at", b"registered_at", "registered_by", b"registered_by", "reopened_count", b"reopened_count", "report_id", b"report_id", "source", b"source", "source_system", b"source_system", "stage_only", b"stage_only", "state", b"state", "supplement", b"supplement", "tasks", b"tasks", "title", b"title", "township", b"township", "transferred_to", b"transferred_to"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -459,6 +465,7 @@ class Task(_message.Message):
     ENDED_AT_FIELD_NUMBER: _builtins.int
     ENDED_NOTE_FIELD_NUMBER: _builtins.int
     FOLLOWS_FIELD_NUMBER: _builtins.int
+    ALLOWED_ACTIONS_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     """Id, a UUID."""
     case_id: _builtins.str
@@ -529,6 +536,10 @@ class Task(_message.Message):
     def ended_at(self) -> _timestamp_pb2.Timestamp:
         """When it ended without a result: reassigned, cancelled or waived."""
 
+    @_builtins.property
+    def allowed_actions(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.AllowedAction]:
+        """What the caller may do with it, and why not yet. Told with its case and with every change of it, not in lists."""
+
     def __init__(
         self,
         *,
@@ -558,10 +569,11 @@ class Task(_message.Message):
         ended_at: _timestamp_pb2.Timestamp | None = ...,
         ended_note: _builtins.str = ...,
         follows: _builtins.str = ...,
+        allowed_actions: _abc.Iterable[_common_pb2.AllowedAction] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "dispatched_at", b"dispatched_at", "ended_at", b"ended_at", "overdue_since", b"overdue_since", "signed_in_at", b"signed_in_at", "submitted_at", b"submitted_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_id", b"case_id", "deadline", b"deadline", "demand", b"demand", "department_id", b"department_id", "department_name", b"department_name", "designated", b"designated", "desk", b"desk", "dispatched_at", b"dispatched_at", "ended_at", b"ended_at", "ended_note", b"ended_note", "etag", b"etag", "extended_days", b"extended_days", "extensions", b"extensions", "follows", b"follows", "lead", b"lead", "limit_days", b"limit_days", "media_ids", b"media_ids", "overdue_since", b"overdue_since", "result", b"result", "returns", b"returns", "rework_count", b"rework_count", "signed_in_at", b"signed_in_at", "signed_in_by", b"signed_in_by", "state", b"state", "submitted_at", b"submitted_at", "task_id", b"task_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_actions", b"allowed_actions", "case_id", b"case_id", "deadline", b"deadline", "demand", b"demand", "department_id", b"department_id", "department_name", b"department_name", "designated", b"designated", "desk", b"desk", "dispatched_at", b"dispatched_at", "ended_at", b"ended_at", "ended_note", b"ended_note", "etag", b"etag", "extended_days", b"extended_days", "extensions", b"extensions", "follows", b"follows", "lead", b"lead", "limit_days", b"limit_days", "media_ids", b"media_ids", "overdue_since", b"overdue_since", "result", b"result", "returns", b"returns", "rework_count", b"rework_count", "signed_in_at", b"signed_in_at", "signed_in_by", b"signed_in_by", "state", b"state", "submitted_at", b"submitted_at", "task_id", b"task_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

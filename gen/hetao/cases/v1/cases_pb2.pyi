@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from hetao.cases.v1 import case_pb2 as _case_pb2
 from hetao.cases.v1 import types_pb2 as _types_pb2
 import builtins as _builtins
@@ -19,6 +20,28 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _CaseOrder:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CaseOrderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CaseOrder.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CASE_ORDER_UNSPECIFIED: _CaseOrder.ValueType  # 0
+    CASE_ORDER_NEWEST: _CaseOrder.ValueType  # 1
+    """The newest first, as when left out."""
+    CASE_ORDER_NEAREST_LIMIT: _CaseOrder.ValueType  # 2
+    """The nearest limit first. Those without a limit that runs (ended, or being followed up) are left out."""
+
+class CaseOrder(_CaseOrder, metaclass=_CaseOrderEnumTypeWrapper):
+    """The order of a list of cases."""
+
+CASE_ORDER_UNSPECIFIED: CaseOrder.ValueType  # 0
+CASE_ORDER_NEWEST: CaseOrder.ValueType  # 1
+"""The newest first, as when left out."""
+CASE_ORDER_NEAREST_LIMIT: CaseOrder.ValueType  # 2
+"""The nearest limit first. Those without a limit that runs (ended, or being followed up) are left out."""
+Global___CaseOrder: _TypeAlias = CaseOrder  # noqa: Y015
 
 @_typing.final
 class GetCaseRequest(_message.Message):
@@ -78,6 +101,14 @@ class ListCasesRequest(_message.Message):
     CENTRE_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    CATEGORY_FIELD_NUMBER: _builtins.int
+    RISK_FIELD_NUMBER: _builtins.int
+    DEPARTMENT_ID_FIELD_NUMBER: _builtins.int
+    OVERDUE_FIELD_NUMBER: _builtins.int
+    REGISTERED_FROM_FIELD_NUMBER: _builtins.int
+    REGISTERED_TO_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
+    WITH_TOTAL_FIELD_NUMBER: _builtins.int
     state: _types_pb2.CaseState.ValueType
     """In this state alone."""
     kind: _types_pb2.Kind.ValueType
@@ -90,6 +121,22 @@ class ListCasesRequest(_message.Message):
     """Rows per page, 50 when left out."""
     page_token: _builtins.str
     """`next_page_token` of the page before."""
+    category: _builtins.str
+    """Of this category alone."""
+    risk: _types_pb2.Risk.ValueType
+    """Of this risk alone."""
+    department_id: _builtins.str
+    """In which this department was given a task."""
+    overdue: _builtins.bool
+    """Whose limit passed while they were open."""
+    registered_from: _builtins.str
+    """Registered on this day or later, "YYYY-MM-DD"."""
+    registered_to: _builtins.str
+    """Registered on this day or earlier."""
+    order: Global___CaseOrder.ValueType
+    """In which order."""
+    with_total: _builtins.bool
+    """Say how many there are."""
     def __init__(
         self,
         *,
@@ -99,10 +146,18 @@ class ListCasesRequest(_message.Message):
         centre: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        category: _builtins.str = ...,
+        risk: _types_pb2.Risk.ValueType = ...,
+        department_id: _builtins.str = ...,
+        overdue: _builtins.bool = ...,
+        registered_from: _builtins.str = ...,
+        registered_to: _builtins.str = ...,
+        order: Global___CaseOrder.ValueType = ...,
+        with_total: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["centre", b"centre", "division", b"division", "kind", b"kind", "page_size", b"page_size", "page_token", b"page_token", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "centre", b"centre", "department_id", b"department_id", "division", b"division", "kind", b"kind", "order", b"order", "overdue", b"overdue", "page_size", b"page_size", "page_token", b"page_token", "registered_from", b"registered_from", "registered_to", b"registered_to", "risk", b"risk", "state", b"state", "with_total", b"with_total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -116,8 +171,14 @@ class ListCasesResponse(_message.Message):
 
     CASES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    TOTAL_AT_LEAST_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """For the next page; empty at the end."""
+    total: _builtins.int
+    """How many cases there are, where it was asked for."""
+    total_at_least: _builtins.bool
+    """There may be more: only so many are looked at for a total."""
     @_builtins.property
     def cases(self) -> _containers.RepeatedCompositeFieldContainer[_case_pb2.Case]:
         """The cases; parties and tasks left out."""
@@ -127,14 +188,76 @@ class ListCasesResponse(_message.Message):
         *,
         cases: _abc.Iterable[_case_pb2.Case] | None = ...,
         next_page_token: _builtins.str = ...,
+        total: _builtins.int | None = ...,
+        total_at_least: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_total", b"_total", "total", b"total"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_total", b"_total", "cases", b"cases", "next_page_token", b"next_page_token", "total", b"total", "total_at_least", b"total_at_least"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__total: _TypeAlias = _typing.Literal["total"]  # noqa: Y015
+    _WhichOneofArgType__total: _TypeAlias = _typing.Literal["_total", b"_total"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__total) -> _WhichOneofReturnType__total | None: ...
+
+Global___ListCasesResponse: _TypeAlias = ListCasesResponse  # noqa: Y015
+
+@_typing.final
+class SearchCasesRequest(_message.Message):
+    """Who is looked for: exactly one of the two."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PHONE_FIELD_NUMBER: _builtins.int
+    ID_NUMBER_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    phone: _builtins.str
+    """A telephone."""
+    id_number: _builtins.str
+    """A resident's identity number or a credit code."""
+    request_id: _builtins.str
+    """Repeat it to repeat the answer, not the effect."""
+    def __init__(
+        self,
+        *,
+        phone: _builtins.str = ...,
+        id_number: _builtins.str = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cases", b"cases", "next_page_token", b"next_page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id_number", b"id_number", "phone", b"phone", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ListCasesResponse: _TypeAlias = ListCasesResponse  # noqa: Y015
+Global___SearchCasesRequest: _TypeAlias = SearchCasesRequest  # noqa: Y015
+
+@_typing.final
+class SearchCasesResponse(_message.Message):
+    """What was found."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CASES_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
+    more: _builtins.bool
+    """There are more."""
+    @_builtins.property
+    def cases(self) -> _containers.RepeatedCompositeFieldContainer[_case_pb2.Case]:
+        """The cases, the newest first, up to 50; parties and tasks left out."""
+
+    def __init__(
+        self,
+        *,
+        cases: _abc.Iterable[_case_pb2.Case] | None = ...,
+        more: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cases", b"cases", "more", b"more"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchCasesResponse: _TypeAlias = SearchCasesResponse  # noqa: Y015
 
 @_typing.final
 class RevealPartyRequest(_message.Message):

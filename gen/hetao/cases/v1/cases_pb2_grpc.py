@@ -53,6 +53,11 @@ class CaseServiceStub:
                 request_serializer=hetao_dot_cases_dot_v1_dot_cases__pb2.ListCasesRequest.SerializeToString,
                 response_deserializer=hetao_dot_cases_dot_v1_dot_cases__pb2.ListCasesResponse.FromString,
                 _registered_method=True)
+        self.SearchCases = channel.unary_unary(
+                '/hetao.cases.v1.CaseService/SearchCases',
+                request_serializer=hetao_dot_cases_dot_v1_dot_cases__pb2.SearchCasesRequest.SerializeToString,
+                response_deserializer=hetao_dot_cases_dot_v1_dot_cases__pb2.SearchCasesResponse.FromString,
+                _registered_method=True)
         self.AddParty = channel.unary_unary(
                 '/hetao.cases.v1.CaseService/AddParty',
                 request_serializer=hetao_dot_cases_dot_v1_dot_intake__pb2.AddPartyRequest.SerializeToString,
@@ -162,7 +167,15 @@ class CaseServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListCases(self, request, context):
-        """Cases that the caller may see, the newest first.
+        """Cases that the caller may see, the newest first or by the nearest limit.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SearchCases(self, request, context):
+        """Cases of whoever has a telephone or an identity number, as far as the caller may see them. A POST, because what is looked for is personal: it stands in
+        no address, log or audit. That somebody looked, and how many cases were found, does stand in the audit.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -312,6 +325,11 @@ def add_CaseServiceServicer_to_server(servicer, server):
                     servicer.ListCases,
                     request_deserializer=hetao_dot_cases_dot_v1_dot_cases__pb2.ListCasesRequest.FromString,
                     response_serializer=hetao_dot_cases_dot_v1_dot_cases__pb2.ListCasesResponse.SerializeToString,
+            ),
+            'SearchCases': grpc.unary_unary_rpc_method_handler(
+                    servicer.SearchCases,
+                    request_deserializer=hetao_dot_cases_dot_v1_dot_cases__pb2.SearchCasesRequest.FromString,
+                    response_serializer=hetao_dot_cases_dot_v1_dot_cases__pb2.SearchCasesResponse.SerializeToString,
             ),
             'AddParty': grpc.unary_unary_rpc_method_handler(
                     servicer.AddParty,
@@ -481,6 +499,33 @@ class CaseService:
             '/hetao.cases.v1.CaseService/ListCases',
             hetao_dot_cases_dot_v1_dot_cases__pb2.ListCasesRequest.SerializeToString,
             hetao_dot_cases_dot_v1_dot_cases__pb2.ListCasesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SearchCases(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hetao.cases.v1.CaseService/SearchCases',
+            hetao_dot_cases_dot_v1_dot_cases__pb2.SearchCasesRequest.SerializeToString,
+            hetao_dot_cases_dot_v1_dot_cases__pb2.SearchCasesResponse.FromString,
             options,
             channel_credentials,
             insecure,

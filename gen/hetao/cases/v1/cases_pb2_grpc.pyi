@@ -45,7 +45,11 @@ class CaseServiceStub:
     GetCase: _grpc.UnaryUnaryMultiCallable[_cases_pb2.GetCaseRequest, _cases_pb2.GetCaseResponse]
     """One case with its parties, masked, and its tasks. By id, or by its code."""
     ListCases: _grpc.UnaryUnaryMultiCallable[_cases_pb2.ListCasesRequest, _cases_pb2.ListCasesResponse]
-    """Cases that the caller may see, the newest first."""
+    """Cases that the caller may see, the newest first or by the nearest limit."""
+    SearchCases: _grpc.UnaryUnaryMultiCallable[_cases_pb2.SearchCasesRequest, _cases_pb2.SearchCasesResponse]
+    """Cases of whoever has a telephone or an identity number, as far as the caller may see them. A POST, because what is looked for is personal: it stands in
+    no address, log or audit. That somebody looked, and how many cases were found, does stand in the audit.
+    """
     AddParty: _grpc.UnaryUnaryMultiCallable[_intake_pb2.AddPartyRequest, _intake_pb2.AddPartyResponse]
     """Adds a party to an open case; answers its receipt."""
     RevealParty: _grpc.UnaryUnaryMultiCallable[_cases_pb2.RevealPartyRequest, _cases_pb2.RevealPartyResponse]
@@ -108,7 +112,11 @@ class CaseServiceAsyncStub(CaseServiceStub):
     GetCase: _aio.UnaryUnaryMultiCallable[_cases_pb2.GetCaseRequest, _cases_pb2.GetCaseResponse]  # type: ignore[assignment]
     """One case with its parties, masked, and its tasks. By id, or by its code."""
     ListCases: _aio.UnaryUnaryMultiCallable[_cases_pb2.ListCasesRequest, _cases_pb2.ListCasesResponse]  # type: ignore[assignment]
-    """Cases that the caller may see, the newest first."""
+    """Cases that the caller may see, the newest first or by the nearest limit."""
+    SearchCases: _aio.UnaryUnaryMultiCallable[_cases_pb2.SearchCasesRequest, _cases_pb2.SearchCasesResponse]  # type: ignore[assignment]
+    """Cases of whoever has a telephone or an identity number, as far as the caller may see them. A POST, because what is looked for is personal: it stands in
+    no address, log or audit. That somebody looked, and how many cases were found, does stand in the audit.
+    """
     AddParty: _aio.UnaryUnaryMultiCallable[_intake_pb2.AddPartyRequest, _intake_pb2.AddPartyResponse]  # type: ignore[assignment]
     """Adds a party to an open case; answers its receipt."""
     RevealParty: _aio.UnaryUnaryMultiCallable[_cases_pb2.RevealPartyRequest, _cases_pb2.RevealPartyResponse]  # type: ignore[assignment]
@@ -186,7 +194,17 @@ class CaseServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cases_pb2.ListCasesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cases_pb2.ListCasesResponse, _abc.Awaitable[_cases_pb2.ListCasesResponse]]:
-        """Cases that the caller may see, the newest first."""
+        """Cases that the caller may see, the newest first or by the nearest limit."""
+
+    @_abc_1.abstractmethod
+    def SearchCases(
+        self,
+        request: _cases_pb2.SearchCasesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cases_pb2.SearchCasesResponse, _abc.Awaitable[_cases_pb2.SearchCasesResponse]]:
+        """Cases of whoever has a telephone or an identity number, as far as the caller may see them. A POST, because what is looked for is personal: it stands in
+        no address, log or audit. That somebody looked, and how many cases were found, does stand in the audit.
+        """
 
     @_abc_1.abstractmethod
     def AddParty(

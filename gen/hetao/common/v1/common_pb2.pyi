@@ -104,3 +104,39 @@ class Text(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Text: _TypeAlias = Text  # noqa: Y015
+
+@_typing.final
+class AllowedAction(_message.Message):
+    """Something that the caller may do with a resource, now or once its state allows it. What the caller can never do is not listed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ALLOWED_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    SENTENCE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The verb of the RPC's path, such as "dispatch"."""
+    allowed: _builtins.bool
+    """It may be done now."""
+    reason: _builtins.str
+    """Why not, where it may not: the reason that the RPC would be refused with."""
+    @_builtins.property
+    def sentence(self) -> Global___Text:
+        """The same as a sentence."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        allowed: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+        sentence: Global___Text | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sentence", b"sentence"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed", b"allowed", "name", b"name", "reason", b"reason", "sentence", b"sentence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AllowedAction: _TypeAlias = AllowedAction  # noqa: Y015

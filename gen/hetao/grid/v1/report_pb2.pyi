@@ -58,6 +58,7 @@ class Report(_message.Message):
     HANDOVER_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     FOLLOWS_REPORT_ID_FIELD_NUMBER: _builtins.int
+    ALLOWED_ACTIONS_FIELD_NUMBER: _builtins.int
     report_id: _builtins.str
     """Id, a UUID."""
     code: _builtins.str
@@ -138,6 +139,10 @@ class Report(_message.Message):
     def handover(self) -> Global___Handover:
         """The last hand-over; unset where there was none."""
 
+    @_builtins.property
+    def allowed_actions(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.AllowedAction]:
+        """What the caller may do with it, and why not yet. Told by GET of the report and with every change of it, not in lists."""
+
     def __init__(
         self,
         *,
@@ -172,10 +177,11 @@ class Report(_message.Message):
         handover: Global___Handover | None = ...,
         etag: _builtins.str = ...,
         follows_report_id: _builtins.str = ...,
+        allowed_actions: _abc.Iterable[_common_pb2.AllowedAction] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["captured_at", b"captured_at", "closed_at", b"closed_at", "handover", b"handover", "occurred_at", b"occurred_at", "point", b"point", "received_at", b"received_at", "solved_at", b"solved_at", "verified_at", b"verified_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["captured_at", b"captured_at", "closed_at", b"closed_at", "code", b"code", "community", b"community", "county", b"county", "description", b"description", "division", b"division", "etag", b"etag", "follows_report_id", b"follows_report_id", "grid_code", b"grid_code", "handler", b"handler", "handover", b"handover", "kind", b"kind", "late_reason", b"late_reason", "level", b"level", "merged_into", b"merged_into", "occurred_at", b"occurred_at", "outcome", b"outcome", "outside_own_grid", b"outside_own_grid", "photos", b"photos", "place", b"place", "point", b"point", "received_at", b"received_at", "report_id", b"report_id", "reporter", b"reporter", "result", b"result", "solved_at", b"solved_at", "state", b"state", "title", b"title", "township", b"township", "verified_at", b"verified_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_actions", b"allowed_actions", "captured_at", b"captured_at", "closed_at", b"closed_at", "code", b"code", "community", b"community", "county", b"county", "description", b"description", "division", b"division", "etag", b"etag", "follows_report_id", b"follows_report_id", "grid_code", b"grid_code", "handler", b"handler", "handover", b"handover", "kind", b"kind", "late_reason", b"late_reason", "level", b"level", "merged_into", b"merged_into", "occurred_at", b"occurred_at", "outcome", b"outcome", "outside_own_grid", b"outside_own_grid", "photos", b"photos", "place", b"place", "point", b"point", "received_at", b"received_at", "report_id", b"report_id", "reporter", b"reporter", "result", b"result", "solved_at", b"solved_at", "state", b"state", "title", b"title", "township", b"township", "verified_at", b"verified_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

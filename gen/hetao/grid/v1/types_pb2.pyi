@@ -69,6 +69,12 @@ class _PostKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PostKind.Val
     """分管领导: leader in charge."""
     POST_KIND_APPROVER: _PostKind.ValueType  # 8
     """审批员: approves extensions and pauses."""
+    POST_KIND_SECRETARY: _PostKind.ValueType  # 9
+    """党组织书记: secretary of a community or village."""
+    POST_KIND_MEDIATOR: _PostKind.ValueType  # 10
+    """调解员: mediator of a people's mediation committee."""
+    POST_KIND_POLICE_DESK: _PostKind.ValueType  # 11
+    """公安窗口: the police's desk at a centre."""
 
 class PostKind(_PostKind, metaclass=_PostKindEnumTypeWrapper):
     """What a post is for. Messages are addressed to posts; who holds one is looked up when they are sent."""
@@ -90,6 +96,12 @@ POST_KIND_LEADER: PostKind.ValueType  # 7
 """分管领导: leader in charge."""
 POST_KIND_APPROVER: PostKind.ValueType  # 8
 """审批员: approves extensions and pauses."""
+POST_KIND_SECRETARY: PostKind.ValueType  # 9
+"""党组织书记: secretary of a community or village."""
+POST_KIND_MEDIATOR: PostKind.ValueType  # 10
+"""调解员: mediator of a people's mediation committee."""
+POST_KIND_POLICE_DESK: PostKind.ValueType  # 11
+"""公安窗口: the police's desk at a centre."""
 Global___PostKind: _TypeAlias = PostKind  # noqa: Y015
 
 class _GridKind:
