@@ -6,9 +6,10 @@ The clocks of the case and of the task go on while somebody thinks.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 from uuid import UUID
 
-from kit.errors import FailedPrecondition, InvalidArgument, PermissionDenied
+from kit.errors import FailedPrecondition, InvalidArgument, PermissionDenied, Stale
 from kit.unit import Unit
 from services.cases import model
 from services.cases.model import Assignment, CaseFile, Task, TaskExtension, TaskReturn
@@ -19,6 +20,8 @@ from services.cases.service.sealed import seal_note
 from services.cases.service.steps import both, day, of_department, step
 from services.cases.store import cases as store
 from services.cases.store.cases import Folder
+
+T = TypeVar("T", TaskReturn, TaskExtension)
 
 
 class Objections:
@@ -112,7 +115,7 @@ class Objections:
     async def _undecided(self, unit: Unit, task: Task, *, to_director: bool) -> TaskReturn:
         """The return that waits. FailedPrecondition: RETURN_FOR_DIRECTOR, RETURN_FOR_DISPATCHER, where somebody else decides on it."""
         returns = await store.returns(unit, [task.case_id])
-        said = next(one for one in returns if one.task_id == task.id and not one.decision)
+        said = _waiting(returns, task)
         if said.to_director != to_director:
             raise FailedPrecondition("RETURN_FOR_DIRECTOR" if said.to_director else "RETURN_FOR_DISPATCHER")
         return said
@@ -171,7 +174,7 @@ class Objections:
         version = self.chain.words.parameters(unit.today).version
         decided = task.extend(by, version) if grant else task.refuse_extension()
         asked = await store.extensions(unit, [case_id])
-        said = next(one for one in asked if one.task_id == task.id and not one.decision)
+        said = _waiting(asked, task)
         if said.asked_by == by:
             raise PermissionDenied("EXTENSION_OWN_REQUEST")
         if task.department in unit.principal.departments:
@@ -195,6 +198,14 @@ class Objections:
     ) -> None:
         to = [(task.department, "duty_officer")]
         unit.emit(telling.notice(template, case, about, 1, to, urgent=False, **variables))
+
+
+def _waiting(said: Sequence[T], task: Task) -> T:
+    """The one on which nobody has decided. Stale: somebody has, after the case was read and before these were."""
+    for one in said:
+        if one.task_id == task.id and not one.decision:
+            return one
+    raise Stale
 
 
 def _ended_note(unit: Unit, task: Task, reason: str) -> bytes | None:
