@@ -26,6 +26,8 @@ from kit.statutory import Deadlines  # noqa: E402
 from services.cases.model import CASE_MOVES, TASK_MOVES  # noqa: E402
 from services.gateway import contracts  # noqa: E402
 from services.grid.model.reports import MOVES as REPORT_MOVES  # noqa: E402
+from services.notify.model import MANUAL_MOVES  # noqa: E402
+from services.notify.model import MOVES as DELIVERY_MOVES  # noqa: E402
 
 MADE = re.compile(r"(<!-- made: ([a-z-]+) -->\n).*?(<!-- /made -->)", re.DOTALL)
 
@@ -195,6 +197,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "case-moves": lambda: diagram(CASE_MOVES),
     "task-moves": lambda: diagram(TASK_MOVES),
     "report-moves": lambda: diagram(REPORT_MOVES),
+    "delivery-moves": lambda: diagram(DELIVERY_MOVES),
+    "manual-moves": lambda: diagram(MANUAL_MOVES),
     "states": states,
     "outcomes": outcomes,
     "rules": rules,

@@ -37,6 +37,7 @@ from kit.sections import (
     Redis,
     Retention,
     Section,
+    Sms,
     Stream,
     Telemetry,
     Timers,
@@ -98,6 +99,7 @@ class Settings(BaseSettings):
     audit: Audit = doc("审计", "audit", Audit)
     media: Media = doc("媒体", "media", Media)
     webhooks: Webhooks = doc("Webhook", "webhooks", Webhooks)
+    sms: Sms = doc("短信", "text messages", Sms)
 
     @field_validator("data_dir")
     @classmethod

@@ -451,6 +451,19 @@ class Media(Section):
     )
 
 
+class Sms(Section):
+    url: str | None = doc(
+        "短信接口地址；缺省：内嵌模式用自带的模拟器，生产模式不发短信",
+        "address that takes text messages; if unset: an emulator of our own in the embedded profile, no text messages in production",
+        None,
+    )
+    secret: SecretStr | None = doc(
+        "与短信接口共有的签名密钥（whsec_ 加 base64），也用来核对回执",
+        "the secret that the provider knows too (whsec_ and base64); receipts are checked with it",
+        None,
+    )
+
+
 class Webhooks(Section):
     networks: list[IPv4Network | IPv6Network] | None = doc(
         'Webhook 可到达的内网网段，JSON 数组，如 ["10.1.0.0/16"]；缺省：内嵌模式为本机，生产模式为无',

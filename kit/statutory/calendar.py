@@ -148,11 +148,33 @@ class Calendar:
         """The last moment of a day: 23:59:59.999, or when business stops; aware, UTC."""
         closes = DAY_ENDS
         if business:
-            at = bisect_right([h.effective_from for h in self._hours], day)
-            if at == 0:
-                raise LookupError(f"no business hours are set for {day}")
-            closes = self._hours[at - 1].closes
+            closes = self._business(day).closes
         return datetime.combine(day, closes, BUSINESS_ZONE).astimezone(UTC)
+
+    def after_working_hours(self, moment: datetime, hours: float) -> datetime:
+        """The moment so many business hours after another, aware, UTC; hours outside business do not count. 0: the moment itself.
+
+        LookupError where no business hours are set for a day.
+        """
+        if hours <= 0:
+            return moment.astimezone(UTC)
+        left, local = timedelta(hours=hours), moment.astimezone(BUSINESS_ZONE)
+        day = self.next_working_day(local.date())
+        while True:
+            business = self._business(day)
+            opens = datetime.combine(day, business.opens, BUSINESS_ZONE)
+            closes = datetime.combine(day, business.closes, BUSINESS_ZONE)
+            begins = max(opens, local)
+            if begins + left <= closes:
+                return (begins + left).astimezone(UTC)
+            left -= max(timedelta(), closes - begins)
+            day = self.add_working_days(day, 1)
+
+    def _business(self, day: date) -> Hours:
+        at = bisect_right([h.effective_from for h in self._hours], day)
+        if at == 0:
+            raise LookupError(f"no business hours are set for {day}")
+        return self._hours[at - 1]
 
     def _works(self, day: date) -> bool:
         special = self._special.get(day)

@@ -52,8 +52,11 @@ class Category(Word):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome(Word):
+    """`tells_parties`: they did not make it themselves, so the centre tells them."""
+
     counts_concluded: bool
     counts_resolved: bool
+    tells_parties: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

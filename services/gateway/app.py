@@ -13,15 +13,18 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
+from hetao.notify.v1 import sms_pb2_grpc
 from kit import telemetry
 from kit.blobs import Blobs
 from kit.errors import DomainError
 from kit.module import Runtime
+from kit.signing import secret_of
 from services.gateway import contracts, docs, issuer, media, oauth, stream
 from services.gateway.access import access, answered, http_span
 from services.gateway.admission import Admission
 from services.gateway.hub import Hub
 from services.gateway.problems import CONTENT_TYPE, STATUS, Problem, field_error, problem
+from services.gateway.sms_emulator import SmsEmulator
 from services.gateway.transcode import SECURITY, Api, App, Receive, Scope, Send, routes
 
 log = logging.getLogger(__name__)
@@ -47,6 +50,11 @@ def create(runtime: Runtime, hub: Hub | None = None) -> App:
     behind.include_router(oauth.router(runtime, admission))
     if runtime.issuer is not None:
         behind.include_router(issuer.router(runtime.issuer), prefix="/issuer")
+    if settings.profile == "embedded" and settings.sms.url is None:
+        receipts = runtime.stub(sms_pb2_grpc.SmsReceiptServiceStub, "notify")
+        secret = secret_of(runtime.keys.index("sms", "emulator"))
+        emulator = SmsEmulator(secret, runtime.clock, receipts.RecordSmsReceipt)
+        behind.include_router(emulator.router(), prefix="/sms-emulator")
     _errors(behind, runtime)
     api = Api(
         Logged(behind),

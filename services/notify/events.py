@@ -11,10 +11,10 @@ from kit.errors import InvalidArgument
 from kit.events import Handler, hears, projects
 from kit.proto import moment, text_of
 from kit.unit import Unit
-from services.notify import store
 from services.notify.model import NORMAL, URGENT
-from services.notify.service import Notify, Recipient
-from services.notify.store import Heard
+from services.notify.service import Notify, PartyAddress, Recipient
+from services.notify.store import messages as store
+from services.notify.store.messages import Heard
 
 #: What a notice may call a post.
 POSTS = {text_of(grid_types.PostKind, number) for number in grid_types.PostKind.values() if number}
@@ -32,6 +32,7 @@ def handlers(service: Notify) -> list[Handler]:
             urgency=URGENT if event.urgency == notice_pb2.URGENCY_URGENT else NORMAL,
             expires_at=moment(event.expires_at) if event.HasField("expires_at") else None,
             requested_at=unit.envelope.time if unit.envelope else unit.now,
+            restricted=event.restricted,
         )
         await service.tell(unit, heard, [_recipient(recipient) for recipient in event.recipients])
 
@@ -62,12 +63,21 @@ async def keep_staff(unit: Unit, event: grid.StaffChanged) -> None:
 
 
 def _recipient(recipient: notice_pb2.Recipient) -> Recipient:
-    """A post of a department, or an account; anything else tells nobody and is refused."""
+    """A post of a department, an account, or a party of a case; anything else tells nobody and is refused."""
     if recipient.department_id and recipient.post in POSTS:
         return Recipient(_id(recipient.department_id, "recipients.department_id"), recipient.post, "")
     if recipient.account and not recipient.department_id:
         return Recipient(None, "", recipient.account)
+    if recipient.HasField("party") and not recipient.department_id:
+        return Recipient(None, "", "", _party(recipient.party))
     raise InvalidArgument("RECIPIENT_INVALID", field="recipients")
+
+
+def _party(party: notice_pb2.PartyAddress) -> PartyAddress:
+    case_id, party_id, centre = (
+        _id(getattr(party, name), f"recipients.party.{name}") for name in ("case_id", "party_id", "centre_id")
+    )
+    return PartyAddress(case_id, party_id, party.role, centre)
 
 
 def _id(text: str, field: str) -> UUID:

@@ -1,4 +1,4 @@
-"""What notify does by itself: it sends what is due, and looks after what was lost."""
+"""What notify does by itself: it sends what is due, looks after what was lost, and goes on with what is not read."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from kit.errors import Unavailable
 from kit.module import Runtime
 from kit.timers import Timer, timer
 from kit.unit import DATABASE_AWAY, Unit
-from services.notify import store
 from services.notify.channels import CALL_TIMEOUT, Channel
 from services.notify.model import Outcome, Outgoing
-from services.notify.service import LOOK, LOST, Notify
+from services.notify.service import BUNDLE, LOOK, LOST, MANUAL_DUE, UNREAD, Notify
+from services.notify.store import messages as store
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,19 @@ def timers(service: Notify) -> list[Timer]:
     async def look_again(unit: Unit, key: str) -> None:
         await service.look_again(unit, UUID(key))
 
-    return [lose, look_again]
+    @timer(UNREAD)
+    async def unread(unit: Unit, key: str) -> None:
+        await service.reminders.unread(unit, UUID(key))
+
+    @timer(BUNDLE)
+    async def bundle(unit: Unit, key: str) -> None:
+        await service.reminders.bundle(unit, key)
+
+    @timer(MANUAL_DUE)
+    async def manual_due(unit: Unit, key: str) -> None:
+        await service.manual.due(unit, UUID(key))
+
+    return [lose, look_again, unread, bundle, manual_due]
 
 
 #: Seconds to wait between the tries to record an outcome: what is not recorded is unknown.

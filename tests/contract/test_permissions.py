@@ -44,6 +44,7 @@ OPEN = {
 NAMED = {
     *("division", "community", "grid_code", "account", "department_id", "post_id", "duty_id", "leave_id", "member_id"),
     *("report_id", "case_id", "message_id", "delivery_id", "endpoint_id", "system_id"),
+    *("manual_delivery_id", "centre_id"),
 }
 
 
@@ -134,6 +135,9 @@ class Linhe:
         self.known["leave_id"] = (await self.do("StaffService.CreateLeave", "grid-worker", **days)).leave.leave_id
         self.known["member_id"] = (await self.do("GridService.ListGridMembers", "admin")).members[0].member_id
         self.known["report_id"] = (await self.do("ReportService.CreateReport", "grid-worker")).report.report_id
+        refused = (await self.do("CaseService.CreateCase", "dispatcher", kind=1)).case.case_id
+        await self.do("CaseService.AddParty", "dispatcher", case_id=refused)
+        await self.do("CaseService.RefuseCase", "dispatcher", case_id=refused)
         self.known["case_id"] = (
             await self.do("CaseService.CreateCase", "dispatcher", accept=True, kind=1)
         ).case.case_id
@@ -150,6 +154,10 @@ class Linhe:
         await self.world.travel(timedelta(minutes=1))
         deliveries = (await self.do("DeliveryService.ListDeliveries", "admin")).deliveries
         self.known["delivery_id"] = deliveries[0].delivery_id
+        to_tell = (
+            await self.do("ManualDeliveryService.ListManualDeliveries", "window-clerk", case_id=refused)
+        ).manual_deliveries
+        self.known["manual_delivery_id"], self.known["centre_id"] = to_tell[0].manual_delivery_id, to_tell[0].centre_id
         messages = (await self.do("MessageService.ListMessages", "department-officer")).messages
         self.known["message_id"] = messages[0].message_id
 

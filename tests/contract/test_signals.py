@@ -38,7 +38,7 @@ NAMES = {
     "{service}": "grid|cases|notify",
     "{topic}": r"hetao\.(grid|cases|notify)\.v1",
     "{kind}": r"(cases|notify|grid)\.[a-z_]+",
-    "{channel}": "webhook|wecom_robot",
+    "{channel}": "webhook|wecom_robot|sms",
 }
 
 

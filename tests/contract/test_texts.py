@@ -18,6 +18,7 @@ from services.cases.model import CASE_MOVES, TASK_MOVES
 from services.gateway import contracts
 from services.gateway.schema import reachable, rules_of
 from services.grid.model.reports import MOVES as REPORT_MOVES
+from services.notify.model import MANUAL_MOVES
 from services.notify.model import MOVES as DELIVERY_MOVES
 
 TEXTS = Texts.load(CHECKOUT / "data" / "texts")
@@ -82,7 +83,9 @@ def test_no_sentence_is_left_over() -> None:
 
 
 @pytest.mark.parametrize(
-    "moves", [CASE_MOVES, TASK_MOVES, REPORT_MOVES, DELIVERY_MOVES], ids=["case", "task", "report", "delivery"]
+    "moves",
+    [CASE_MOVES, TASK_MOVES, REPORT_MOVES, DELIVERY_MOVES, MANUAL_MOVES],
+    ids=["case", "task", "report", "delivery", "manual"],
 )
 def test_every_state_and_action_has_its_words(moves: Moves) -> None:
     codes = {("state", state) for source, _, target in moves.moves for state in (source, target)}

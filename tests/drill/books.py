@@ -201,9 +201,10 @@ async def _notify(connection: asyncpg.Connection, books: Books) -> None:
     for table in ("department", "post", "staff"):
         rows = await connection.fetch(f"select id::text, epoch, version from notify.{table}")
         books.directory["notify", table] = {row["id"]: (row["epoch"], row["version"]) for row in rows}
-    books.notices = {row["id"] for row in await connection.fetch("select id from notify.notice")}
+    books.notices = {row["id"] for row in await connection.fetch("select id from notify.notice where not own")}
     told = await connection.fetch(
-        "select intent, count(*) from (select intent from notify.message union all select intent from notify.delivery) t group by 1"
+        "select intent, count(*) from (select intent from notify.message union all select intent from notify.delivery "
+        "union all select intent from notify.manual_delivery) t group by 1"
     )
     books.told = {row["intent"]: row["count"] for row in told}
 

@@ -19,7 +19,8 @@ REMINDER, OVERDUE, SUPERVISION = "cases.task_reminder", "cases.task_overdue", "c
 
 def inbox(hetao: Hetao, account: str, case: dict[str, Any]) -> Counter[str]:
     """How many messages of each kind about the case somebody has."""
-    return Counter(one["template"] for one in hetao.person(account).messages(subject=f"cases/{case['caseId']}"))
+    found = hetao.person(account).messages(subject=f"cases/{case['caseId']}")
+    return Counter(one["template"] for one in found if one["template"].startswith("cases."))  # not that they are unread
 
 
 def wait_for(hetao: Hetao, account: str, case: dict[str, Any], **wanted: int) -> None:

@@ -132,6 +132,8 @@ class Handling:
         if not parties:
             case = case.close(unit.now)
             steps.append(step("close"))
+        if word.tells_parties:
+            unit.emit(*telling.parties("cases.party_concluded", case, parties, outcome=outcome))
         return replace(found, case=await self.chain.save(unit, case, "conclude", *steps), tasks=tasks)
 
     async def follow_up(

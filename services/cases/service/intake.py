@@ -140,6 +140,8 @@ class Intake:
         self._stop(unit, case)
         self._answer(unit, case, events_pb2.HANDOVER_ANSWER_REFUSED, ground, word)
         self._tell_answered(unit, case)
+        applicants = [party for party in found.parties if party.role == "applicant"]
+        unit.emit(*telling.parties("cases.party_not_accepted", case, applicants, ground=ground))
         said = step("refuse", {**both("ground", word), "channel": channel})
         return replace(found, case=await self.chain.save(unit, case, "refuse", said))
 

@@ -9,9 +9,9 @@ from uuid import UUID
 from hetao.cases.v1 import events_pb2, types_pb2
 from kit import notices
 from kit.events import Event
-from kit.notices import To
+from kit.notices import To, ToParty
 from kit.proto import number_of, stamp
-from services.cases.model import CaseFile
+from services.cases.model import CaseFile, Party
 from services.cases.words import Word
 
 #: Namespace of the intent ids: the same intent has the same id however often it is told.
@@ -108,4 +108,24 @@ def notice(
         division=case.division,
         key=case.id,
         urgent=urgent,
+        restricted=case.restricted,
     )
+
+
+def parties(template: str, case: CaseFile, told: Sequence[Party], **variables: str) -> Sequence[Event]:
+    """Parties should be told by the clerks of the centre, since they have no account. Nothing where there are none."""
+    if not told:
+        return ()
+    to = [ToParty(case.id, party.id, party.role, case.centre) for party in told]
+    notice = notices.notice(
+        template,
+        intents=INTENTS,
+        about=f"{case.id}:{case.reopened_count}",
+        to=to,
+        variables={"code": case.code, **variables},
+        subject=f"cases/{case.id}",
+        division=case.division,
+        key=case.id,
+        restricted=case.restricted,
+    )
+    return (notice,)

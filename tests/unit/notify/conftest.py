@@ -26,8 +26,11 @@ from hetao.notify.v1 import (
     deliveries_pb2_grpc,
     endpoints_pb2,
     endpoints_pb2_grpc,
+    manual_pb2,
+    manual_pb2_grpc,
     messages_pb2,
     messages_pb2_grpc,
+    sms_pb2_grpc,
 )
 from kit.clock import BUSINESS_ZONE, VirtualClock
 from kit.config import DATA, Settings, load
@@ -49,11 +52,19 @@ GRID, CASES = (Module(name, lambda runtime: Parts(), engines=[POSTGRES, LOG]) fo
 MODULES = [GRID, CASES, notify.MODULE]
 
 NAMES = UUID(int=150802)
+CASE, PARTY, OTHER_PARTY = UUID(int=1), UUID(int=11), UUID(int=12)
+CENTRE, OTHER_CENTRE = (uuid5(NAMES, code) for code in ("centre", "centre-2"))
+
+#: Division, roles and department of accounts; "": of all others.
 PEOPLE = {
-    "": ("150802", ["dispatcher"]),
-    "admin": ("150802", ["admin"]),
-    "auditor": ("150802", ["auditor"]),
-    "admin-2": ("150826", ["admin"]),
+    "": ("150802", ["dispatcher"], ""),
+    "admin": ("150802", ["admin"], ""),
+    "auditor": ("150802", ["auditor"], ""),
+    "admin-2": ("150826", ["admin"], ""),
+    "clerk": ("150802", ["window-clerk"], str(CENTRE)),
+    "colleague": ("150802", ["follow-up-clerk"], str(CENTRE)),
+    "boss": ("150802", ["centre-director"], str(CENTRE)),
+    "clerk-2": ("150826", ["window-clerk"], str(OTHER_CENTRE)),
 }
 
 
@@ -64,8 +75,8 @@ class Roster:
         self._roles = Roles.load(DATA / "roles.toml")
 
     async def verify(self, token: str) -> Principal:
-        division, roles = PEOPLE.get(token, PEOPLE[""])
-        return Principal(token, tuple(roles), "", (division,), self._roles.permissions(roles), token=token)
+        division, roles, department = PEOPLE.get(token, PEOPLE[""])
+        return Principal(token, tuple(roles), department, (division,), self._roles.permissions(roles), token=token)
 
 
 class NotifyWorld(World):
@@ -157,8 +168,11 @@ class NotifyWorld(World):
         by: str = "cases",
         expires: timedelta | None = None,
         division: str = "150802",
+        parties: Sequence[UUID] = (),
+        restricted: bool = False,
+        centre: UUID = CENTRE,
     ) -> UUID:
-        """A notice to accounts, or to (department, post)."""
+        """A notice to accounts, or to (department, post); `parties` of a case, told by the clerks of a centre."""
         intent = intent or uuid4()
         values = {"code": "150802-2026-0001", "due": "2026-03-04 18:00"} if variables is None else variables
         notice = notice_pb2.NoticeRequested(
@@ -169,7 +183,16 @@ class NotifyWorld(World):
                 if isinstance(r, str)
                 else notice_pb2.Recipient(department_id=str(uuid5(NAMES, r[0])), post=r[1])
                 for r in recipients
+            ]
+            + [
+                notice_pb2.Recipient(
+                    party=notice_pb2.PartyAddress(
+                        case_id=str(CASE), party_id=str(party), role="applicant", centre_id=str(centre)
+                    )
+                )
+                for party in parties
             ],
+            restricted=restricted,
             variables=[notice_pb2.Variable(name=name, value=value) for name, value in values.items()],
             urgency=notice_pb2.URGENCY_URGENT if urgent else notice_pb2.URGENCY_NORMAL,
             subject="cases/01",
@@ -189,6 +212,17 @@ class NotifyWorld(World):
 
     def endpoints(self, account: str = "admin") -> endpoints_pb2_grpc.EndpointServiceStub:
         return self.stub(endpoints_pb2_grpc.EndpointServiceStub, "notify", account)
+
+    def manual(self, account: str = "clerk") -> manual_pb2_grpc.ManualDeliveryServiceStub:
+        return self.stub(manual_pb2_grpc.ManualDeliveryServiceStub, "notify", account)
+
+    def contacts(self, account: str) -> sms_pb2_grpc.ContactServiceStub:
+        return self.stub(sms_pb2_grpc.ContactServiceStub, "notify", account)
+
+    async def to_tell(self, account: str = "clerk", **more: Any) -> list[manual_pb2.ManualDelivery]:
+        """What the account's centre has to tell parties."""
+        request = manual_pb2.ListManualDeliveriesRequest(**more)
+        return list((await self.manual(account).ListManualDeliveries(request)).manual_deliveries)
 
     async def messages(self, account: str) -> list[messages_pb2.Message]:
         return list((await self.inbox(account).ListMessages(messages_pb2.ListMessagesRequest())).messages)
@@ -251,7 +285,8 @@ async def notify_world(
     server: EmbeddedPostgres, notify_template: Settings, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> AsyncIterator[NotifyWorld]:
     """A centre below the county: a dispatcher, a director; the county's head above them."""
-    monkeypatch.setattr(notify, "load_templates", lambda folder, load=notify.load_templates: load(request.path.parent))
+    load = notify.load_templates
+    monkeypatch.setattr(notify, "load_templates", lambda folder: load(folder) | load(request.path.parent))
     name = f"t{uuid4().hex[:12]}"
     connection = await asyncpg.connect(server.dsn())
     await connection.execute(f"create database {name} template {notify_template.database.name}")
@@ -270,8 +305,9 @@ async def notify_world(
         await world.department("centre", parent="county")
         await world.post("centre", "dispatcher", "dispatcher")
         await world.post("centre", "director", "director")
+        await world.post("centre", "window", "clerk")
         await world.post("county", "head", "county-head")
-        for account in ("dispatcher", "director", "deputy"):
+        for account in ("dispatcher", "director", "deputy", "clerk"):
             await world.staff(account)
         yield world
     await drop_database(server, name)

@@ -25,19 +25,21 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1chetao/common/v1/notice.proto\x12\x0fhetao.common.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"A\n\tRecipient\x12\x15\n\rdepartment_id\x18\x01 \x01(\t\x12\x0c\n\x04post\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x03 \x01(\t\"\'\n\x08Variable\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"\x92\x02\n\x0fNoticeRequested\x12\x11\n\tintent_id\x18\x01 \x01(\t\x12\x10\n\x08template\x18\x02 \x01(\t\x12.\n\nrecipients\x18\x03 \x03(\x0b\x32\x1a.hetao.common.v1.Recipient\x12,\n\tvariables\x18\x04 \x03(\x0b\x32\x19.hetao.common.v1.Variable\x12)\n\x07urgency\x18\x05 \x01(\x0e\x32\x18.hetao.common.v1.Urgency\x12\x0f\n\x07subject\x18\x06 \x01(\t\x12\x10\n\x08\x64ivision\x18\x07 \x01(\t\x12.\n\nexpires_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*J\n\x07Urgency\x12\x17\n\x13URGENCY_UNSPECIFIED\x10\x00\x12\x12\n\x0eURGENCY_NORMAL\x10\x01\x12\x12\n\x0eURGENCY_URGENT\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1chetao/common/v1/notice.proto\x12\x0fhetao.common.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"R\n\x0cPartyAddress\x12\x0f\n\x07\x63\x61se_id\x18\x01 \x01(\t\x12\x10\n\x08party_id\x18\x02 \x01(\t\x12\x0c\n\x04role\x18\x03 \x01(\t\x12\x11\n\tcentre_id\x18\x04 \x01(\t\"o\n\tRecipient\x12\x15\n\rdepartment_id\x18\x01 \x01(\t\x12\x0c\n\x04post\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x03 \x01(\t\x12,\n\x05party\x18\x04 \x01(\x0b\x32\x1d.hetao.common.v1.PartyAddress\"\'\n\x08Variable\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"\xa6\x02\n\x0fNoticeRequested\x12\x11\n\tintent_id\x18\x01 \x01(\t\x12\x10\n\x08template\x18\x02 \x01(\t\x12.\n\nrecipients\x18\x03 \x03(\x0b\x32\x1a.hetao.common.v1.Recipient\x12,\n\tvariables\x18\x04 \x03(\x0b\x32\x19.hetao.common.v1.Variable\x12)\n\x07urgency\x18\x05 \x01(\x0e\x32\x18.hetao.common.v1.Urgency\x12\x0f\n\x07subject\x18\x06 \x01(\t\x12\x10\n\x08\x64ivision\x18\x07 \x01(\t\x12.\n\nexpires_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nrestricted\x18\t \x01(\x08*J\n\x07Urgency\x12\x17\n\x13URGENCY_UNSPECIFIED\x10\x00\x12\x12\n\x0eURGENCY_NORMAL\x10\x01\x12\x12\n\x0eURGENCY_URGENT\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hetao.common.v1.notice_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_URGENCY']._serialized_start=467
-  _globals['_URGENCY']._serialized_end=541
-  _globals['_RECIPIENT']._serialized_start=82
-  _globals['_RECIPIENT']._serialized_end=147
-  _globals['_VARIABLE']._serialized_start=149
-  _globals['_VARIABLE']._serialized_end=188
-  _globals['_NOTICEREQUESTED']._serialized_start=191
-  _globals['_NOTICEREQUESTED']._serialized_end=465
+  _globals['_URGENCY']._serialized_start=617
+  _globals['_URGENCY']._serialized_end=691
+  _globals['_PARTYADDRESS']._serialized_start=82
+  _globals['_PARTYADDRESS']._serialized_end=164
+  _globals['_RECIPIENT']._serialized_start=166
+  _globals['_RECIPIENT']._serialized_end=277
+  _globals['_VARIABLE']._serialized_start=279
+  _globals['_VARIABLE']._serialized_end=318
+  _globals['_NOTICEREQUESTED']._serialized_start=321
+  _globals['_NOTICEREQUESTED']._serialized_end=615
 # @@protoc_insertion_point(module_scope)

@@ -43,30 +43,70 @@ URGENCY_URGENT: Urgency.ValueType  # 2
 Global___Urgency: _TypeAlias = Urgency  # noqa: Y015
 
 @_typing.final
+class PartyAddress(_message.Message):
+    """A party of a case, who has no account: told by a clerk of the centre. Neither name nor number travels; the clerk looks them up in the case."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CASE_ID_FIELD_NUMBER: _builtins.int
+    PARTY_ID_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    CENTRE_ID_FIELD_NUMBER: _builtins.int
+    case_id: _builtins.str
+    """The case that it is a party of."""
+    party_id: _builtins.str
+    """The party."""
+    role: _builtins.str
+    """Its part in the case as PartyRole spells it in small letters, such as "applicant"."""
+    centre_id: _builtins.str
+    """The centre whose clerks tell it."""
+    def __init__(
+        self,
+        *,
+        case_id: _builtins.str = ...,
+        party_id: _builtins.str = ...,
+        role: _builtins.str = ...,
+        centre_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_id", b"case_id", "centre_id", b"centre_id", "party_id", b"party_id", "role", b"role"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PartyAddress: _TypeAlias = PartyAddress  # noqa: Y015
+
+@_typing.final
 class Recipient(_message.Message):
-    """A post in a department or one account; resolved when the message is sent, not when it is asked for."""
+    """A post in a department, one account, or a party of a case; a post is resolved when the message is sent, not when it is asked for."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     DEPARTMENT_ID_FIELD_NUMBER: _builtins.int
     POST_FIELD_NUMBER: _builtins.int
     ACCOUNT_FIELD_NUMBER: _builtins.int
+    PARTY_FIELD_NUMBER: _builtins.int
     department_id: _builtins.str
     """The department or centre whose post is meant."""
     post: _builtins.str
     """The kind of post as PostKind spells it in small letters, such as "duty_officer"."""
     account: _builtins.str
     """One account; used when both fields above are empty."""
+    @_builtins.property
+    def party(self) -> Global___PartyAddress:
+        """A party of a case; used when all fields above are empty."""
+
     def __init__(
         self,
         *,
         department_id: _builtins.str = ...,
         post: _builtins.str = ...,
         account: _builtins.str = ...,
+        party: Global___PartyAddress | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["party", b"party"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "department_id", b"department_id", "post", b"post"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "department_id", b"department_id", "party", b"party", "post", b"post"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -110,6 +150,7 @@ class NoticeRequested(_message.Message):
     SUBJECT_FIELD_NUMBER: _builtins.int
     DIVISION_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    RESTRICTED_FIELD_NUMBER: _builtins.int
     intent_id: _builtins.str
     """The same for every repetition of the same intent; one message per (intent, person, channel) follows from it."""
     template: _builtins.str
@@ -119,6 +160,8 @@ class NoticeRequested(_message.Message):
     """What it is about, as a resource name such as "cases/0190…"; the link in the message."""
     division: _builtins.str
     """The division it concerns."""
+    restricted: _builtins.bool
+    """It is about a restricted matter: it goes to persons alone, never to a group."""
     @_builtins.property
     def recipients(self) -> _containers.RepeatedCompositeFieldContainer[Global___Recipient]: ...
     @_builtins.property
@@ -138,10 +181,11 @@ class NoticeRequested(_message.Message):
         subject: _builtins.str = ...,
         division: _builtins.str = ...,
         expires_at: _timestamp_pb2.Timestamp | None = ...,
+        restricted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["division", b"division", "expires_at", b"expires_at", "intent_id", b"intent_id", "recipients", b"recipients", "subject", b"subject", "template", b"template", "urgency", b"urgency", "variables", b"variables"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["division", b"division", "expires_at", b"expires_at", "intent_id", b"intent_id", "recipients", b"recipients", "restricted", b"restricted", "subject", b"subject", "template", b"template", "urgency", b"urgency", "variables", b"variables"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -43,6 +43,8 @@ class _DeliveryStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Deliver
     """已放弃, with a reason"""
     DELIVERY_STATE_NO_RECIPIENT: _DeliveryState.ValueType  # 7
     """无收件人: the post is vacant, and so are those above it"""
+    DELIVERY_STATE_SENT: _DeliveryState.ValueType  # 8
+    """已提交，待回执: the provider has taken it, and will say later what became of it"""
 
 class DeliveryState(_DeliveryState, metaclass=_DeliveryStateEnumTypeWrapper):
     """Where a delivery stands."""
@@ -62,6 +64,8 @@ DELIVERY_STATE_GIVEN_UP: DeliveryState.ValueType  # 6
 """已放弃, with a reason"""
 DELIVERY_STATE_NO_RECIPIENT: DeliveryState.ValueType  # 7
 """无收件人: the post is vacant, and so are those above it"""
+DELIVERY_STATE_SENT: DeliveryState.ValueType  # 8
+"""已提交，待回执: the provider has taken it, and will say later what became of it"""
 Global___DeliveryState: _TypeAlias = DeliveryState  # noqa: Y015
 
 @_typing.final
@@ -116,7 +120,7 @@ class Delivery(_message.Message):
     state: Global___DeliveryState.ValueType
     """Where it stands."""
     reason: _builtins.str
-    """Why it failed, is unknown or was given up, such as "HTTP_503", "WECOM_45009", "EXPIRED"."""
+    """Why it failed, is unknown or was given up, such as "HTTP_503", "WECOM_45009", "EXPIRED", "NO_RECEIPT"."""
     attempts: _builtins.int
     """How often it was tried."""
     possible_repeat: _builtins.bool
@@ -178,7 +182,7 @@ class DeliveryAttempt(_message.Message):
     number: _builtins.int
     """1 for the first."""
     outcome: _builtins.str
-    """"delivered", "failed", "refused" or "unknown"; empty while under way."""
+    """"delivered", "sent", "failed", "refused" or "unknown"; empty while under way."""
     reason: _builtins.str
     """What the other side said, as a code."""
     @_builtins.property

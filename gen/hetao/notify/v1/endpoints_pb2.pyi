@@ -32,6 +32,8 @@ class _ChannelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Channel.Value
     """A POST that is signed as standardwebhooks.com says: headers webhook-id, webhook-timestamp, webhook-signature."""
     CHANNEL_WECOM_ROBOT: _Channel.ValueType  # 3
     """企业微信群机器人"""
+    CHANNEL_SMS: _Channel.ValueType  # 4
+    """短信: to the number that the recipient has given for its own account."""
 
 class Channel(_Channel, metaclass=_ChannelEnumTypeWrapper):
     """How a message travels."""
@@ -43,6 +45,8 @@ CHANNEL_WEBHOOK: Channel.ValueType  # 2
 """A POST that is signed as standardwebhooks.com says: headers webhook-id, webhook-timestamp, webhook-signature."""
 CHANNEL_WECOM_ROBOT: Channel.ValueType  # 3
 """企业微信群机器人"""
+CHANNEL_SMS: Channel.ValueType  # 4
+"""短信: to the number that the recipient has given for its own account."""
 Global___Channel: _TypeAlias = Channel  # noqa: Y015
 
 @_typing.final

@@ -1,4 +1,4 @@
-"""Every statement of notify."""
+"""Of messages, deliveries and endpoints, and of the directory."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def _spans(stored: Iterable[Sequence[str]]) -> tuple[Span, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """An intent as it was heard."""
+    """An intent as it was heard. `own`: said by notify itself, of its own accord."""
 
     id: UUID
     template: str
@@ -159,6 +159,8 @@ class Heard:
     urgency: str
     expires_at: datetime | None
     requested_at: datetime
+    restricted: bool = False
+    own: bool = False
 
 
 _HEARD = ", ".join(f.name for f in fields(Heard))
@@ -169,10 +171,10 @@ _MESSAGE_OF_M = ", ".join(f"m.{f.name}" for f in fields(Message))
 #: One round trip for the intent and its messages: most notices need no more.
 _HEAR = f"""
 with heard as (
-    insert into notice ({_HEARD}) values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict (id) do nothing returning id
+    insert into notice ({_HEARD}) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) on conflict (id) do nothing returning id
 ), told as (
     insert into message ({_MESSAGE})
-    select {_MESSAGE_OF_M} from heard cross join jsonb_populate_recordset(null::message, $9) m
+    select {_MESSAGE_OF_M} from heard cross join jsonb_populate_recordset(null::message, $11) m
     on conflict (intent, account) do nothing
 )
 select exists (select from heard)
@@ -191,6 +193,8 @@ async def hear(unit: Unit, heard: Heard, messages: Sequence[Message]) -> bool:
         heard.urgency,
         heard.expires_at,
         heard.requested_at,
+        heard.restricted,
+        heard.own,
         [_plain(message) for message in messages],
     )
 
@@ -202,13 +206,19 @@ async def heard(unit: Unit, intent: UUID) -> Heard:
     return Heard(*row)
 
 
-async def add_message(unit: Unit, message: Message) -> None:
-    """A person who has a message of this intent already gets no second one."""
-    await unit.execute(
+async def heard_all(unit: Unit, intents: Sequence[UUID]) -> dict[UUID, Heard]:
+    rows = await unit.fetch(f"select {_HEARD} from notice where id = any($1)", intents) if intents else []
+    return {row["id"]: Heard(*row) for row in rows}
+
+
+async def add_message(unit: Unit, message: Message) -> bool:
+    """Whether it is new: a person who has a message of this intent already gets no second one."""
+    added = await unit.execute(
         f"insert into message ({_MESSAGE}) select {_MESSAGE_OF_M} from jsonb_populate_recordset(null::message, $1) m "
         "on conflict (intent, account) do nothing",
         [_plain(message)],
     )
+    return added != "INSERT 0 0"
 
 
 def _plain(message: Message) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""proto ⇄ domain."""
+"""MessageService, DeliveryService, EndpointService."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from hetao.notify.v1 import deliveries_pb2, endpoints_pb2, messages_pb2
 from kit.paging import LAST_ID, Page
 from kit.proto import number_of, stamp, text_of
 from kit.unit import Unit
-from services.notify import store
 from services.notify.model import Delivery, Endpoint, Message
 from services.notify.service import UNREAD_MOST, Notify
+from services.notify.store import messages as store
 
 #: After every attempt's number.
 LAST_NUMBER = 2**31 - 1

@@ -1,4 +1,4 @@
-"""The use cases of notify. One method is one transaction."""
+"""Telling people: who gets a notice, what they have read, and what goes out to endpoints and by text message."""
 
 from __future__ import annotations
 
@@ -12,19 +12,24 @@ from typing import Final
 from urllib.parse import urlsplit
 from uuid import UUID
 
+from kit.blobs import Blobs
 from kit.egress import Egress, literal
 from kit.errors import FailedPrecondition, InvalidArgument, NotFound
+from kit.statutory import Calendar
 from kit.texts import Texts
 from kit.unit import Unit
-from services.notify import store
 from services.notify.model import (
     ACCOUNT,
     ATTEMPTED,
+    GIVEN_UP,
+    GROUPS,
     INBOX,
     LINK,
     NO_RECIPIENT,
     PENDING,
     ROBOTS,
+    SENT,
+    SMS,
     SUPERIOR,
     UNKNOWN,
     WEBHOOK,
@@ -38,30 +43,39 @@ from services.notify.model import (
     Text,
     shown_address,
 )
-from services.notify.store import DELIVERIES, ENDPOINTS, Addressed, Heard
+from services.notify.service.manual import Manual
+from services.notify.service.recipients import PartyAddress, Recipient
+from services.notify.service.reminders import BUNDLE_TEMPLATE, Reminders, new_delivery
+from services.notify.service.sms import LOST, Sms, SmsProvider
+from services.notify.store import messages as store
+from services.notify.store.messages import DELIVERIES, ENDPOINTS, Addressed, Heard
 
-#: Timers: the outcome of an attempt was not recorded; time to look for a recipient again.
-LOST, LOOK = "notify.lost", "notify.look"
+#: Timer: time to look for a recipient again.
+LOOK = "notify.look"
 
 #: After this an attempt without a recorded outcome has died with its process: a call ends much earlier.
 LOST_AFTER: Final = timedelta(minutes=1)
+
+#: Why a restricted notice did not go to a group.
+NOT_TO_A_GROUP: Final = "RESTRICTED_NOT_TO_A_GROUP"
 
 #: Unread messages are counted to here.
 UNREAD_MOST: Final = 999
 
 
 @dataclass(frozen=True, slots=True)
-class Recipient:
-    """A post of a department, or an account."""
+class Target:
+    """Where an attempt goes, or `reason` why it is not worth making."""
 
-    department_id: UUID | None
-    post: str
-    account: str
+    reason: str = ""
+    url: str = ""
+    secret: str = ""
+    phone: str = ""
 
 
 class Notify:
     """`texts`: the words of codes. `links`: what a subject is appended to, to become a link. `egress`: what endpoints may name. `insecure_allowed`: whether they may do
-    without TLS, and a robot be emulated on this machine."""
+    without TLS, and a robot be emulated on this machine. `sms`: who takes text messages, if anybody does. `blobs`: where photos of proofs lie."""
 
     def __init__(
         self,
@@ -72,32 +86,43 @@ class Notify:
         links: str,
         egress: Egress,
         insecure_allowed: bool,
+        calendar: Calendar,
+        sms: SmsProvider | None,
+        blobs: Blobs,
     ) -> None:
-        self._templates, self._rules, self._texts, self._links = templates, rules, texts, links
+        self._templates, self.rules, self._texts, self._links = templates, rules, texts, links
         self._egress, self._insecure_allowed = egress, insecure_allowed
+        self.calendar = calendar
+        self.reminders, self.manual, self.sms = Reminders(self), Manual(self, blobs), Sms(self, sms)
 
     # -- telling people -----------------------------------------------------------------------------------------------
 
     async def tell(self, unit: Unit, heard: Heard, recipients: Sequence[Recipient]) -> None:
-        """Puts a notice into the inboxes of those who are meant, and on its way to the endpoints of their departments.
+        """Puts a notice into the inboxes of those who are meant, and on its way to the endpoints of their departments; parties of a case
+        become work items of the centre's clerks.
 
         Once per intent. Persons are looked up now: who holds a post when the message goes out is the one who gets it.
         """
-        title, text = self._filled(heard)
+        title, text = self.filled(heard)
         if heard.expires_at and unit.now > heard.expires_at:
             return
         departments = list(dict.fromkeys(r.department_id for r in recipients if r.department_id))
         addressed = await store.addressed(unit, departments)
         messages: dict[str, Message] = {}
         deliveries: dict[tuple[str, str], Delivery] = {}
+        parties: dict[UUID, PartyAddress] = {}
         for recipient in recipients:
-            if found := await self._find(unit, recipient, addressed):
+            if recipient.party:
+                parties.setdefault(recipient.party.party_id, recipient.party)
+            elif found := await self._find(unit, recipient, addressed):
                 messages.setdefault(found[0], self._message(unit, heard, recipient, *found, title, text))
             else:
                 lost = self._undeliverable(unit, heard, recipient)
                 deliveries.setdefault((lost.channel, lost.recipient), lost)
         if not await store.hear(unit, heard, list(messages.values())):
             return
+        for message in messages.values():
+            self.reminders.watch(unit, message)
         outward = [department for department, each in addressed.items() if each.outward]
         for endpoint in await store.endpoints_of(unit, outward) if outward else ():
             going = self._outward(unit, heard, endpoint)
@@ -106,6 +131,7 @@ class Notify:
             if delivery.state == NO_RECIPIENT and delivery.next_at:
                 unit.schedule(LOOK, delivery.id, at=delivery.next_at)
         await store.add_deliveries(unit, list(deliveries.values()))
+        await self.manual.add(unit, heard, list(parties.values()))
 
     async def look_again(self, unit: Unit, delivery_id: UUID) -> None:
         """Looks once more for somebody to tell, where there was nobody."""
@@ -124,7 +150,9 @@ class Notify:
                 unit.schedule(LOOK, looked.id, at=looked.next_at)
             return await DELIVERIES.save(unit, looked)
         heard = await store.heard(unit, delivery.intent)
-        await store.add_message(unit, self._message(unit, heard, recipient, *found, *self._filled(heard)))
+        message = self._message(unit, heard, recipient, *found, *self.filled(heard))
+        if await store.add_message(unit, message):
+            self.reminders.watch(unit, message)
         return await DELIVERIES.save(unit, delivery.find(found[0], unit.now))
 
     async def _find(
@@ -141,14 +169,18 @@ class Notify:
         successor = left.directory.find("head", unit.today) if left else None
         return (successor[0], SUPERIOR) if successor else None
 
-    def _filled(self, heard: Heard) -> tuple[Text, Text]:
+    def filled(self, heard: Heard) -> tuple[Text, Text]:
         template = self._templates.get(heard.template)
         if template is None:
             raise InvalidArgument("TEMPLATE_UNKNOWN", field="template", template=heard.template)
         values = {name: value for name, value in heard.variables.items() if name != LINK}
-        return template.filled(values, self._link(heard.subject), self._texts.word)
+        return template.filled(values, self.link(heard.subject), self._texts.word)
 
-    def _link(self, subject: str) -> str:
+    async def said(self, unit: Unit, intents: Sequence[UUID]) -> dict[UUID, tuple[Text, Text]]:
+        """Title and text of notices that were heard."""
+        return {one.id: self.filled(one) for one in (await store.heard_all(unit, intents)).values()}
+
+    def link(self, subject: str) -> str:
         return f"{self._links}/{subject}"
 
     def _message(
@@ -164,7 +196,7 @@ class Notify:
             text_zh=text.zh,
             text_en=text.en,
             subject=heard.subject,
-            link=self._link(heard.subject),
+            link=self.link(heard.subject),
             urgency=heard.urgency,
             division=heard.division,
             department_id=recipient.department_id,
@@ -175,7 +207,7 @@ class Notify:
 
     def _undeliverable(self, unit: Unit, heard: Heard, recipient: Recipient) -> Delivery:
         key = f"{recipient.department_id}/{recipient.post}" if recipient.department_id else recipient.account
-        delivery = replace(_delivery(unit, heard, INBOX, key, NO_RECIPIENT), reason="NO_RECIPIENT")
+        delivery = replace(new_delivery(unit, heard, INBOX, key, NO_RECIPIENT), reason="NO_RECIPIENT")
         addressed = replace(
             delivery, department_id=recipient.department_id, post=recipient.post, account=recipient.account
         )
@@ -183,13 +215,18 @@ class Notify:
 
     def _looked(self, delivery: Delivery, now: datetime) -> Delivery:
         """After a look in vain."""
-        wait = self._rules.look_again_after(delivery.attempts + 1)
+        wait = self.rules.look_again_after(delivery.attempts + 1)
         return replace(delivery, attempts=delivery.attempts + 1, next_at=now + wait if wait else None)
 
     def _outward(self, unit: Unit, heard: Heard, endpoint: Endpoint) -> Delivery:
-        delivery = _delivery(unit, heard, endpoint.channel, str(endpoint.id), PENDING)
-        due = self._rules.not_before(unit.now, heard.urgency)
-        return replace(delivery, endpoint_id=endpoint.id, department_id=endpoint.department_id, next_at=due)
+        delivery = replace(
+            new_delivery(unit, heard, endpoint.channel, str(endpoint.id), PENDING),
+            endpoint_id=endpoint.id,
+            department_id=endpoint.department_id,
+        )
+        if heard.restricted and endpoint.channel in GROUPS:
+            return replace(delivery, state=GIVEN_UP, reason=NOT_TO_A_GROUP)
+        return replace(delivery, next_at=self.rules.not_before(unit.now, heard.urgency))
 
     # -- inboxes ------------------------------------------------------------------------------------------------------
 
@@ -215,6 +252,8 @@ class Notify:
     async def _marked(self, unit: Unit, message: Message) -> Message:
         marked = replace(message, version=message.version + 1)
         await store.mark(unit, marked)
+        if marked.template == BUNDLE_TEMPLATE:
+            await self.reminders.read_with(unit, marked.id)
         return marked
 
     # -- sending ------------------------------------------------------------------------------------------------------
@@ -224,41 +263,50 @@ class Notify:
         delivery = await DELIVERIES.find(unit, "id = $1 and state in ('pending', 'failed')", delivery_id)
         if delivery is None or delivery.next_at is None or delivery.next_at > unit.now:
             return None  # another process was faster
-        endpoint = await store.endpoint(unit, delivery.endpoint_id) if delivery.endpoint_id else None
         heard = await store.heard(unit, delivery.intent)
-        reason = self._not_worth_sending(unit, delivery, endpoint, heard)
-        if reason or endpoint is None:
-            await DELIVERIES.save(unit, delivery.give_up(reason))
+        target = await self._target(unit, delivery, heard)
+        if target.reason:
+            await self._ended(unit, await DELIVERIES.save(unit, delivery.give_up(target.reason)))
             return None
         attempted = await DELIVERIES.save(unit, delivery.attempt())
         await store.add_attempt(unit, attempted.id, attempted.attempts)
         unit.schedule(LOST, attempted.id, at=unit.now + LOST_AFTER)
-        title, text = self._filled(heard)
+        title, text = self.filled(heard)
         return Outgoing(
             id=attempted.id,
             number=attempted.attempts,
             channel=attempted.channel,
-            url=unit.open("notify.endpoint.url", endpoint.id, endpoint.url),
-            secret=unit.open("notify.endpoint.secret", endpoint.id, endpoint.secret),
+            url=target.url,
+            secret=target.secret,
             intent=heard.id,
             template=heard.template,
             title=title,
             text=text,
             subject=heard.subject,
-            link=self._link(heard.subject),
+            link=self.link(heard.subject),
             urgency=heard.urgency,
             division=heard.division,
             possible_repeat=attempted.possible_repeat,
             at=unit.now,
+            phone=target.phone,
+            receipt_url=f"{self._links}/smsReceipts" if target.phone else "",
         )
 
-    def _not_worth_sending(self, unit: Unit, delivery: Delivery, endpoint: Endpoint | None, heard: Heard) -> str:
-        """Why it is given up before it is tried, or ""."""
-        if endpoint is None or not endpoint.active:
-            return "ENDPOINT_CLOSED"
+    async def _target(self, unit: Unit, delivery: Delivery, heard: Heard) -> Target:
+        """Where it goes; or why it is given up before it is tried."""
         if delivery.expired(unit.now):
-            return "EXPIRED"
-        return "" if heard.template in self._templates else "TEMPLATE_UNKNOWN"
+            return Target("EXPIRED")
+        if heard.template not in self._templates:
+            return Target("TEMPLATE_UNKNOWN")
+        if delivery.channel == SMS:
+            return Target(*await self.sms.target(unit, delivery))
+        endpoint = await store.endpoint(unit, delivery.endpoint_id) if delivery.endpoint_id else None
+        if endpoint is None or not endpoint.active:
+            return Target("ENDPOINT_CLOSED")
+        if heard.restricted and endpoint.channel in GROUPS:
+            return Target(NOT_TO_A_GROUP)
+        url = unit.open("notify.endpoint.url", endpoint.id, endpoint.url)
+        return Target("", url, unit.open("notify.endpoint.secret", endpoint.id, endpoint.secret))
 
     async def end(self, unit: Unit, delivery_id: UUID, number: int, outcome: Outcome) -> None:
         """Records what came of an attempt. An answer that comes after the delivery went on without it changes its own row alone."""
@@ -269,25 +317,37 @@ class Notify:
         if delivery.state == UNKNOWN and outcome.kind == Outcome.UNKNOWN:
             return
         unit.cancel(LOST, delivery_id)
-        await DELIVERIES.save(unit, delivery.settle(outcome, unit.now, self._rules, random.random()))
+        settled = await DELIVERIES.save(unit, delivery.settle(outcome, unit.now, self.rules, random.random()))
+        if settled.state == SENT:
+            unit.schedule(LOST, delivery_id, at=unit.now + timedelta(hours=self.rules.receipt_hours))
+        await self._ended(unit, settled)
+
+    async def _ended(self, unit: Unit, delivery: Delivery) -> None:
+        """A text message that did not arrive, as far as is known, is followed by the next channel."""
+        if delivery.channel == SMS and delivery.state in (GIVEN_UP, UNKNOWN):
+            await self.reminders.fallen(unit, delivery)
 
     async def abandon(self, unit: Unit, delivery_id: UUID) -> None:
         """Gives up what cannot even be begun, so that it does not stand in the way of the others."""
         delivery = await DELIVERIES.find(unit, "id = $1 and state in ('pending', 'failed')", delivery_id)
         if delivery is not None:
-            await DELIVERIES.save(unit, delivery.give_up("INTERNAL"))
+            await self._ended(unit, await DELIVERIES.save(unit, delivery.give_up("INTERNAL")))
 
     async def lose(self, unit: Unit, delivery_id: UUID) -> None:
-        """No outcome was recorded in time: the process died between the provider's answer and our record, perhaps before the call."""
-        delivery = await DELIVERIES.find(unit, "id = $1 and state = 'attempted'", delivery_id)
+        """No outcome was recorded in time: the process died between the provider's answer and our record, perhaps before the call; or a text
+        message's receipt never came."""
+        delivery = await DELIVERIES.find(unit, "id = $1 and state in ('attempted', 'sent')", delivery_id)
         if delivery is not None:
-            await DELIVERIES.save(unit, delivery.lose("NO_ANSWER_RECORDED", unit.now, self._rules))
+            reason = "NO_RECEIPT" if delivery.state == SENT else "NO_ANSWER_RECORDED"
+            await self._ended(unit, await DELIVERIES.save(unit, delivery.lose(reason, unit.now, self.rules)))
 
     async def resend(self, unit: Unit, delivery_id: UUID, etag: str) -> Delivery:
         delivery = await DELIVERIES.get(unit, delivery_id)
         unit.match(etag, delivery)
         if delivery.state == NO_RECIPIENT:
             return await self._look(unit, delivery)
+        if delivery.channel in GROUPS and (await store.heard(unit, delivery.intent)).restricted:
+            raise FailedPrecondition("RESTRICTED_NOT_TO_A_GROUP")
         return await DELIVERIES.save(unit, delivery.repeat(unit.now))
 
     async def settle(self, unit: Unit, delivery_id: UUID, *, arrived: bool, note: str, etag: str) -> Delivery:
@@ -346,27 +406,6 @@ class Notify:
         if not division or not unit.principal.covers(division):
             raise NotFound("NOT_FOUND", field="division", resource="division")
         return division
-
-
-def _delivery(unit: Unit, heard: Heard, channel: str, recipient: str, state: str) -> Delivery:
-    return Delivery(
-        id=unit.new_id(),
-        intent=heard.id,
-        channel=channel,
-        recipient=recipient,
-        endpoint_id=None,
-        department_id=None,
-        post="",
-        account="",
-        template=heard.template,
-        subject=heard.subject,
-        division=heard.division,
-        urgency=heard.urgency,
-        state=state,
-        created_at=unit.now,
-        traceparent=unit.traceparent,
-        expires_at=heard.expires_at,
-    )
 
 
 def _only(department: UUID | None) -> list[UUID]:
