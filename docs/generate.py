@@ -23,7 +23,7 @@ from hetao.options.v1 import options_pb2  # noqa: E402
 from kit.clock import BUSINESS_ZONE  # noqa: E402
 from kit.config import PREFIX, Settings, describe  # noqa: E402
 from kit.statutory import Deadlines  # noqa: E402
-from services.cases.model import CASE_MOVES, TASK_MOVES  # noqa: E402
+from services.cases.model import CASE_MOVES, PERFORMANCE_MOVES, TASK_MOVES  # noqa: E402
 from services.gateway import contracts  # noqa: E402
 from services.grid.model.reports import MOVES as REPORT_MOVES  # noqa: E402
 from services.notify.model import MANUAL_MOVES  # noqa: E402
@@ -89,11 +89,33 @@ def outcomes() -> str:
             one["en"],
             mark[one["counts_concluded"]],
             mark[one["counts_resolved"]],
+            mark["agreement" in one],
+            mark[one.get("channel", False)],
             one["version"],
         )
         for one in toml("dictionaries/outcomes.toml")["entries"]
     ]
-    return table(("outcome", "中文", "English", "办结 · concluded", "化解 · resolved", "version"), rows)
+    counts = "办结 · concluded", "化解 · resolved"
+    return table(("outcome", "中文", "English", *counts, "协议 · agreement", "渠道 · channel", "version"), rows)
+
+
+def reopen_grounds() -> str:
+    shown = {
+        "answer": "当事人答复未解决 · a party's answer",
+        "performance": "已记录逾期 · the recorded default",
+        "": "情况说明 · a note",
+    }
+    rows = [
+        (
+            f"`{one['code']}`",
+            one["zh"],
+            one["en"],
+            "计入化解的 · those that count as resolved" if one["resolved"] else "全部 · all",
+            shown[one.get("evidence", "")],
+        )
+        for one in toml("dictionaries/reopen_grounds.toml")["entries"]
+    ]
+    return table(("ground", "中文", "English", "结果 · outcomes", "依据 · what shows it"), rows)
 
 
 def rules() -> str:
@@ -195,12 +217,14 @@ PARTS: dict[str, Callable[[], str]] = {
     "settings": settings,
     "accounts": accounts,
     "case-moves": lambda: diagram(CASE_MOVES),
+    "performance-moves": lambda: diagram(PERFORMANCE_MOVES),
     "task-moves": lambda: diagram(TASK_MOVES),
     "report-moves": lambda: diagram(REPORT_MOVES),
     "delivery-moves": lambda: diagram(DELIVERY_MOVES),
     "manual-moves": lambda: diagram(MANUAL_MOVES),
     "states": states,
     "outcomes": outcomes,
+    "reopen-grounds": reopen_grounds,
     "rules": rules,
     "explained": explained,
     "permissions": permissions,

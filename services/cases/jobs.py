@@ -1,4 +1,4 @@
-"""What happens by itself: the clocks of cases and of tasks; after an update, the keys by which parties are found."""
+"""What happens by itself: the clocks of cases and of tasks, the dates of agreements; after an update, the keys by which parties are found."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from uuid import UUID
 from kit.timers import Timer, timer
 from kit.unit import Unit
 from services.cases.service import Cases
+from services.cases.service.closing import PERFORMANCE_CLOCK
 from services.cases.service.finding import FILL, fill_keys
 from services.cases.service.limits import CASE_CLOCK, SUPPLEMENT_CLOCK, TASK_CLOCK
 
@@ -29,4 +30,8 @@ def timers(service: Cases) -> Sequence[Timer]:
     async def party_keys(unit: Unit, key: str) -> None:
         await fill_keys(unit)
 
-    return [case_clock, task_clock, supplement_clock, party_keys]
+    @timer(PERFORMANCE_CLOCK)
+    async def performance_clock(unit: Unit, key: str) -> None:
+        await service.closing.performance_due(unit, UUID(key))
+
+    return [case_clock, task_clock, supplement_clock, performance_clock, party_keys]

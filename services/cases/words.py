@@ -52,11 +52,22 @@ class Category(Word):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome(Word):
-    """`tells_parties`: they did not make it themselves, so the centre tells them."""
+    """`tells_parties`: they did not make it themselves, so the centre tells them. `agreement`: the form of the one that it carries, "written" or
+    "oral"; `channel`: a conclusion names the channel that was told."""
 
     counts_concluded: bool
     counts_resolved: bool
+    agreement: str = ""
+    channel: bool = False
     tells_parties: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReopenGround(Word):
+    """`resolved`: only for outcomes that count as resolved. `evidence`: what must stand in the case already, "answer" or "performance"."""
+
+    resolved: bool
+    evidence: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +100,9 @@ class Parameters:
     follow_up_tries: int
     most_extensions: int
     most_extension_days: int
+    follow_up_calls: int
+    most_reopenings: int
+    most_performance_days: int
     pin_tries: int
     pin_locks: tuple[int, ...]
     source: str
@@ -171,6 +185,7 @@ class Words:
         self.grounds = words("grounds", Ground)
         self.return_grounds = words("return_grounds", Word)
         self.papers = words("papers", Word)
+        self.reopen_grounds = words("reopen_grounds", ReopenGround)
         self.desks = words("desks", Desk)
         self.states = words("case_states", Word)
         self.scales = words("scales", Word)

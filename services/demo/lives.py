@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
-from hetao.cases.v1 import case_pb2, handling_pb2, intake_pb2, tasks_pb2, types_pb2
+from hetao.cases.v1 import agreement_pb2, case_pb2, closing_pb2, handling_pb2, intake_pb2, tasks_pb2, types_pb2
 from kit.clock import BUSINESS_ZONE
 from kit.proto import number_of
 from services.demo.plan import Matter, department
@@ -26,6 +26,12 @@ OUTCOMES = {
     "withdrawn": types_pb2.OUTCOME_WITHDRAWN_OTHER,
     "transferred_out": types_pb2.OUTCOME_TRANSFERRED_OUT,
     "unfounded": types_pb2.OUTCOME_UNFOUNDED,
+}
+AGREEMENTS = (types_pb2.OUTCOME_WRITTEN_AGREEMENT, types_pb2.OUTCOME_ORAL_AGREEMENT)
+#: Where parties are told to turn to.
+CHANNELS = {
+    types_pb2.OUTCOME_FAILED_CHANNEL_TOLD: "人民法院立案庭",
+    types_pb2.OUTCOME_TRANSFERRED_OUT: "有权处理的机关",
 }
 #: Fates in which the parties say that it is solved.
 SOLVED = {"written", "oral", "own", "administrative", "award", "reconciled", "asked_on"}
@@ -72,6 +78,18 @@ class Times:
         hour = timedelta(seconds=self._chance.randint(0, 7 * 3600), microseconds=self._chance.randrange(1_000_000))
         return self._to(datetime.combine(day, time(8, 40), BUSINESS_ZONE) + hour)
 
+    def day_in(self, days: int) -> date:
+        """So many working days from now."""
+        day = self.now.date()
+        for _ in range(days):
+            day = self._next(day)
+        return day
+
+    def on(self, day: date) -> datetime:
+        """In the morning of a day, or soon where that is over."""
+        moment = datetime.combine(day, time(9, 0), BUSINESS_ZONE) + timedelta(seconds=self._chance.randint(0, 7200))
+        return self._to(moment) if moment > self.now else self.soon()
+
     def _to(self, moment: datetime) -> datetime:
         if moment.time() >= time(17, 0):
             moment = datetime.combine(self._next(moment.date()), time(8, 35), BUSINESS_ZONE) + timedelta(
@@ -88,6 +106,9 @@ class Times:
 
     def rating(self, solved: bool) -> Any:
         return self._chance.choice(CONTENT) if solved else types_pb2.SATISFACTION_DISSATISFIED
+
+    def punctuality(self, solved: bool) -> Any:
+        return types_pb2.IN_TIME_YES if solved or self._chance.random() < 0.6 else types_pb2.IN_TIME_NO
 
 
 def life(matter: Matter, working: Callable[[date], bool]) -> Life:
@@ -118,7 +139,9 @@ def life(matter: Matter, working: Callable[[date], bool]) -> Life:
     )
     if matter.kind != "dispute":
         outcome = types_pb2.OUTCOME_ADMINISTRATIVE_HANDLING
-        answer = yield Act(times.later(0.8), dispatcher, "ConcludeCase", _conclusion(case_id, outcome, "已答复办理"))
+        answer = yield Act(
+            times.later(0.8), dispatcher, "ConcludeCase", _conclusion(case_id, outcome, "已答复办理", None)
+        )
         for party in answer.case.parties:
             yield _asked(case, party, times.later(1), f"follow-up-clerk@{centre}", True, times)
         return
@@ -135,23 +158,31 @@ def life(matter: Matter, working: Callable[[date], bool]) -> Life:
         if matter.fate == "reviewed" and matter.offices:
             yield _approval(case_id, dispatcher, times)
         return
-    yield from _end(case_id, matter, times, dispatcher, OUTCOMES.get(matter.fate, types_pb2.OUTCOME_WRITTEN_AGREEMENT))
-    yield from _aftermath(case, matter, times)
+    outcome = OUTCOMES.get(matter.fate, types_pb2.OUTCOME_WRITTEN_AGREEMENT)
+    perform_by = yield from _end(case_id, matter, times, dispatcher, outcome)
+    yield from _aftermath(case, matter, times, perform_by)
 
 
-def _end(case_id: str, matter: Matter, times: Times, dispatcher: str, outcome: Any) -> Life:
-    """Reviewed where departments worked on it, and concluded."""
+def _end(case_id: str, matter: Matter, times: Times, dispatcher: str, outcome: Any) -> Generator[Act, Any, date | None]:
+    """Reviewed where departments worked on it, and concluded. When it is to be performed; most agreements are on the spot."""
     if matter.offices:
         yield _approval(case_id, dispatcher, times)
-    yield Act(times.soon(), dispatcher, "ConcludeCase", _conclusion(case_id, outcome, "经中心组织办理"))
+    at = times.soon()
+    perform_by = (
+        times.day_in(5 + matter.seed % 15) if matter.fate in ("written", "oral") and matter.seed % 5 == 0 else None
+    )
+    yield Act(at, dispatcher, "ConcludeCase", _conclusion(case_id, outcome, "经中心组织办理", perform_by))
+    return perform_by
 
 
-def _aftermath(case: case_pb2.Case, matter: Matter, times: Times) -> Life:
+def _aftermath(case: case_pb2.Case, matter: Matter, times: Times, perform_by: date | None) -> Life:
     """The follow-up with both parties, and what comes of it."""
     clerk, dispatcher = f"follow-up-clerk@{matter.place.division}", f"dispatcher@{matter.place.division}"
     first, second = case.parties
     if matter.fate in ("reopened", "reopened_resolved"):
-        answer = yield _asked(case, first, times.later(2), clerk, False, times)
+        yield _asked(case, first, times.later(2), clerk, False, times)
+        again = closing_pb2.ReopenCaseRequest(case_id=case.case_id, ground="unsolved")
+        answer = yield Act(times.soon(), dispatcher, "ReopenCase", again)
         if matter.fate == "reopened":
             return
         yield from _work(answer.case, matter, times, 2)
@@ -163,6 +194,11 @@ def _aftermath(case: case_pb2.Case, matter: Matter, times: Times) -> Life:
     yield _asked(case, first, times.later(2), clerk, solved, times)
     if matter.fate not in ("asked_on", "failed_asked_on"):
         yield _asked(case, second, times.soon(), clerk, solved, times)
+    if perform_by:
+        performed = closing_pb2.RecordPerformanceRequest(
+            case_id=case.case_id, performance=types_pb2.PERFORMANCE_PERFORMED, note="已电话核实履行"
+        )
+        yield Act(times.on(perform_by), clerk, "RecordPerformance", performed)
 
 
 def _work(case: case_pb2.Case, matter: Matter, times: Times, days: float) -> Life:
@@ -225,8 +261,14 @@ def _approval(case_id: str, dispatcher: str, times: Times) -> Act:
     return Act(times.soon(), dispatcher, "ReviewCase", request)
 
 
-def _conclusion(case_id: str, outcome: Any, note: str) -> handling_pb2.ConcludeCaseRequest:
-    return handling_pb2.ConcludeCaseRequest(case_id=case_id, outcome=outcome, note=note)
+def _conclusion(case_id: str, outcome: Any, note: str, perform_by: date | None) -> handling_pb2.ConcludeCaseRequest:
+    agreement = None
+    if outcome in AGREEMENTS:
+        day = perform_by.isoformat() if perform_by else ""
+        agreement = agreement_pb2.NewAgreement(terms="双方互谅互让，按约定履行", perform_by=day, performed=not day)
+    return handling_pb2.ConcludeCaseRequest(
+        case_id=case_id, outcome=outcome, note=note, agreement=agreement, channel=CHANNELS.get(outcome, "")
+    )
 
 
 def _asked(case: case_pb2.Case, party: case_pb2.Party, at: datetime, clerk: str, solved: bool, times: Times) -> Act:
@@ -234,6 +276,7 @@ def _asked(case: case_pb2.Case, party: case_pb2.Party, at: datetime, clerk: str,
         case_id=case.case_id,
         party_id=party.party_id,
         contacted=True,
+        in_time=times.punctuality(solved),
         solved=types_pb2.SOLVED_YES if solved else types_pb2.SOLVED_NO,
         satisfaction=times.rating(solved),
     )

@@ -14,7 +14,7 @@ from kit import errors
 from kit.config import CHECKOUT
 from kit.moves import Moves
 from kit.texts import Texts
-from services.cases.model import CASE_MOVES, TASK_MOVES
+from services.cases.model import CASE_MOVES, PERFORMANCE_MOVES, TASK_MOVES
 from services.gateway import contracts
 from services.gateway.schema import reachable, rules_of
 from services.grid.model.reports import MOVES as REPORT_MOVES
@@ -84,8 +84,8 @@ def test_no_sentence_is_left_over() -> None:
 
 @pytest.mark.parametrize(
     "moves",
-    [CASE_MOVES, TASK_MOVES, REPORT_MOVES, DELIVERY_MOVES, MANUAL_MOVES],
-    ids=["case", "task", "report", "delivery", "manual"],
+    [CASE_MOVES, TASK_MOVES, PERFORMANCE_MOVES, REPORT_MOVES, DELIVERY_MOVES, MANUAL_MOVES],
+    ids=["case", "task", "performance", "report", "delivery", "manual"],
 )
 def test_every_state_and_action_has_its_words(moves: Moves) -> None:
     codes = {("state", state) for source, _, target in moves.moves for state in (source, target)}

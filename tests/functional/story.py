@@ -29,6 +29,9 @@ COMPANY: dict[str, Any] = {
 LABOUR, JUSTICE, UNION = (department(f"150826-{name}") for name in ("labour", "justice", "union"))
 OFFICERS = {LABOUR: "department-officer-2", JUSTICE: "justice-officer-2", UNION: "union-officer-2"}
 
+#: What the parties agree on.
+AGREED = {"terms": "一次性支付八万元", "performed": True}
+
 WORK_INJURY = {
     "category": "10",
     "scale": "SCALE_INDIVIDUAL",
@@ -106,11 +109,22 @@ class Centre:
         """Accepted, dispatched, answered, reviewed and concluded."""
         case = self.answer(self.dispatch(self.accepted(**more)))
         case = self.act(case, "review", {"decision": "REVIEW_DECISION_APPROVE"})
-        return self.act(case, "conclude", {"outcome": outcome, "note": "一次性支付八万元"})
+        return self.conclude(case, outcome)
+
+    def conclude(self, case: dict[str, Any], outcome: str = "OUTCOME_WRITTEN_AGREEMENT") -> dict[str, Any]:
+        """An agreement is performed on the spot."""
+        agreed = {"agreement": AGREED} if outcome.endswith("_AGREEMENT") else {}
+        return self.act(case, "conclude", {"outcome": outcome, "note": "一次性支付八万元", **agreed})
+
+    def reopened(self, case: dict[str, Any]) -> dict[str, Any]:
+        """A party calls it unsolved, and the dispatcher reopens."""
+        self.ask(case, case["parties"][0], "SOLVED_NO")
+        return self.act(case, "reopen", {"ground": "unsolved"})
 
     def ask(self, case: dict[str, Any], party: dict[str, Any], solved: str = "SOLVED_YES") -> dict[str, Any]:
         satisfaction = "SATISFACTION_SATISFIED" if solved == "SOLVED_YES" else "SATISFACTION_DISSATISFIED"
         body = {"partyId": party["partyId"], "contacted": True, "solved": solved, "satisfaction": satisfaction}
+        body["inTime"] = "IN_TIME_YES"
         return self.act(case, "recordFollowUp", body, self.follow_up)
 
     def read(self, case: dict[str, Any], by: Person | None = None) -> dict[str, Any]:

@@ -116,7 +116,7 @@ def test_three_departments_work_and_the_centre_has_the_last_word(centre: Centre)
     case = centre.answer(case, "协议已写明四月底前支付")
     case = centre.act(case, "review", APPROVE)
     assert {task["state"] for task in case["tasks"]} == {"TASK_STATE_ACCEPTED"}
-    case = centre.act(case, "conclude", {"outcome": "OUTCOME_WRITTEN_AGREEMENT", "note": "一次性支付八万元"})
+    case = centre.conclude(case)
     assert (case["state"], case["countsResolved"]) == ("CASE_STATE_FOLLOW_UP", True)
 
     for party in case["parties"]:
@@ -131,7 +131,7 @@ def test_three_departments_work_and_the_centre_has_the_last_word(centre: Centre)
     assert [entry["what"] for entry in entries] == [
         "register", "classify", "accept", "dispatch", "dispatch", "dispatch", "sign in", "sign in", "sign in",
         "submit", "submit", "submit", "submit result", "send back", "submit", "submit result", "approve", "conclude",
-        "asked", "asked", "close",
+        "agreement performed", "asked", "asked", "close",
     ]  # fmt: skip
     assert entries[0]["sentence"] == {
         "zh": "杭锦后旗综治中心登记矛盾纠纷（窗口）",
@@ -150,6 +150,9 @@ def test_an_unsolved_answer_reopens_the_case_under_a_shorter_limit(centre: Centr
     before = centre.timeline(case)
     assert not any(entry["what"] == "reopen" for entry in before)
     case = centre.ask(case, case["parties"][0], "SOLVED_NO")
+    assert (case["state"], case["followUp"]["awaits"]) == ("CASE_STATE_FOLLOW_UP", "AWAITS_REOPENING")
+    told(centre.dispatcher, "cases.to_reopen", case)
+    case = centre.act(case, "reopen", {"ground": "unsolved"})
     assert (case["state"], case["reopenedCount"], case["outcome"]) == ("CASE_STATE_HANDLING", 1, "OUTCOME_UNSPECIFIED")
     assert (case["countsResolved"], "concludedAt" in case) == (False, False)
     assert "5 个工作日" in case["deadline"]["explanation"]["zh"]

@@ -47,7 +47,7 @@ def test_what_is_accepted_and_resolved_counts_once_at_every_level(hetao: Hetao) 
     assert now["resolutionRate"] == round(now["resolved"] / now["accepted"], 4)
     assert sum(one["accepted"] for one in now["byCategory"]) == now["accepted"]
 
-    centre.ask(case, case["parties"][0], "SOLVED_NO")  # reopened: unresolved until it is resolved again
+    centre.reopened(case)  # reopened: unresolved until it is resolved again
     expected = {"accepted": 2, "resolved": 0, "resolvedInPeriod": 0, "reopened": 1}
     eventually(lambda: change(0) == expected, "the reopened case to count as unresolved")
 

@@ -93,7 +93,7 @@ def test_departments_object_and_the_centre_decides(hetao: Hetao, centre: Centre)
     case = centre.answer(working)
     assert case["state"] == "CASE_STATE_RESULT_SUBMITTED"
     case = centre.act(case, "review", {"decision": "REVIEW_DECISION_APPROVE"})
-    case = centre.act(case, "conclude", {"outcome": "OUTCOME_WRITTEN_AGREEMENT"})
+    case = centre.conclude(case)
     assert case["state"] == "CASE_STATE_FOLLOW_UP"
 
     entries = centre.timeline(case)

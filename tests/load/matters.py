@@ -34,7 +34,7 @@ DISPATCH: dict[str, Any] = {
 }
 CONCLUDE: dict[str, Any] = {
     "outcome": "OUTCOME_WRITTEN_AGREEMENT",
-    "note": "双方签订调解协议，被申请人于本月底前一次性支付三万二千元。",
+    "agreement": {"terms": "被申请人一次性支付三万二千元，当场付清。", "performed": True},
 }
 
 

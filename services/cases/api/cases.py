@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime, time, timedelta
 from uuid import UUID
 
-from hetao.cases.v1 import case_pb2, cases_pb2, handling_pb2, intake_pb2, types_pb2
+from hetao.cases.v1 import case_pb2, cases_pb2, closing_pb2, handling_pb2, intake_pb2, types_pb2
 from hetao.common.v1 import common_pb2
 from kit.clock import BUSINESS_ZONE
 from kit.errors import InvalidArgument
@@ -15,6 +15,7 @@ from kit.unit import Unit
 from services.cases.api import convert
 from services.cases.api.front import FrontApi
 from services.cases.model import Assignment
+from services.cases.service.closing import Answers
 from services.cases.store.cases import Filters
 
 
@@ -84,9 +85,7 @@ class CaseApi(FrontApi):
     async def DispatchCase(
         self, request: handling_pb2.DispatchCaseRequest, unit: Unit
     ) -> handling_pb2.DispatchCaseResponse:
-        assignments = [
-            Assignment(one.department_id, one.desk, one.lead, one.limit_days, one.demand) for one in request.assignments
-        ]
+        assignments = [convert.assignment(one) for one in request.assignments]
         found = await self.service.handling.dispatch(unit, UUID(request.case_id), assignments, request.etag)
         return handling_pb2.DispatchCaseResponse(case=await self._shown(unit, found))
 
@@ -113,24 +112,40 @@ class CaseApi(FrontApi):
     async def ConcludeCase(
         self, request: handling_pb2.ConcludeCaseRequest, unit: Unit
     ) -> handling_pb2.ConcludeCaseResponse:
-        outcome = text_of(types_pb2.Outcome, request.outcome)
-        found = await self.service.handling.conclude(unit, UUID(request.case_id), outcome, request.note, request.etag)
+        said = convert.conclusion(request)
+        found = await self.service.closing.conclude(unit, UUID(request.case_id), said, request.etag)
         return handling_pb2.ConcludeCaseResponse(case=await self._shown(unit, found))
 
     async def RecordFollowUp(
         self, request: handling_pb2.RecordFollowUpRequest, unit: Unit
     ) -> handling_pb2.RecordFollowUpResponse:
-        found = await self.service.handling.follow_up(
-            unit,
-            UUID(request.case_id),
-            UUID(request.party_id),
-            request.contacted,
-            text_of(types_pb2.Solved, request.solved),
-            text_of(types_pb2.Satisfaction, request.satisfaction),
-            request.note,
-            request.etag,
+        said = Answers(
+            contacted=request.contacted,
+            in_time=text_of(types_pb2.InTime, request.in_time),
+            solved=text_of(types_pb2.Solved, request.solved),
+            satisfaction=text_of(types_pb2.Satisfaction, request.satisfaction),
+            note=request.note,
         )
+        ids = UUID(request.case_id), UUID(request.party_id)
+        found = await self.service.closing.follow_up(unit, *ids, said, request.etag)
         return handling_pb2.RecordFollowUpResponse(case=await self._shown(unit, found))
+
+    async def RecordPerformance(
+        self, request: closing_pb2.RecordPerformanceRequest, unit: Unit
+    ) -> closing_pb2.RecordPerformanceResponse:
+        what = convert.performance(request)
+        found = await self.service.closing.record_performance(unit, UUID(request.case_id), what, request.etag)
+        return closing_pb2.RecordPerformanceResponse(case=await self._shown(unit, found))
+
+    async def CloseCase(self, request: closing_pb2.CloseCaseRequest, unit: Unit) -> closing_pb2.CloseCaseResponse:
+        found = await self.service.closing.close(unit, UUID(request.case_id), request.explanation, request.etag)
+        return closing_pb2.CloseCaseResponse(case=await self._shown(unit, found))
+
+    async def ReopenCase(self, request: closing_pb2.ReopenCaseRequest, unit: Unit) -> closing_pb2.ReopenCaseResponse:
+        lead = convert.assignment(request.lead, lead=True) if request.HasField("lead") else None
+        case_id = UUID(request.case_id)
+        found = await self.service.closing.reopen(unit, case_id, request.ground, request.note, lead, request.etag)
+        return closing_pb2.ReopenCaseResponse(case=await self._shown(unit, found))
 
     async def ListTimeline(
         self, request: handling_pb2.ListTimelineRequest, unit: Unit

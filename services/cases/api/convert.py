@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hetao.cases.v1 import case_pb2, types_pb2
+from hetao.cases.v1 import case_pb2, closing_pb2, handling_pb2, types_pb2
 from hetao.common.v1 import common_pb2
-from kit.proto import number_of, stamp, text_of
-from services.cases.model import LAPSED, CaseFile, Classification, Party, Supplement, Task, TaskExtension, TaskReturn
+from kit.proto import given_day, number_of, stamp, text_of
+from services.cases.model import (
+    LAPSED,
+    Agreement,
+    Assignment,
+    CaseFile,
+    Classification,
+    Party,
+    Supplement,
+    Task,
+    TaskExtension,
+    TaskReturn,
+)
 from services.cases.service.chain import Chain
+from services.cases.service.closing import Conclusion, Found, NewAgreement
 from services.cases.service.limits import ShownDeadline
 from services.cases.service.newcase import NewParty
 from services.cases.service.reading import Objection, OpenedTask, Whole
+from services.cases.service.telling import follow_up_counts
 
 
 def case(chain: Chain, whole: Whole) -> case_pb2.Case:
@@ -76,7 +89,45 @@ def _substance(chain: Chain, whole: Whole) -> dict[str, Any]:
         "supplement": supplement(chain, file, *whole.supplement) if whole.supplement else None,
         "source_system": file.source_system,
         "external_id": file.external_id,
+        "outcome_channel": file.channel if file.outcome else "",
+        "agreement": agreement(file, *whole.agreement) if whole.agreement else None,
+        "follow_up": follow_up(file, [row for row, _ in whole.parties]) if file.concluded_at else None,
+        "explanation": whole.explanation,
+        "reopen_ground": file.reopen_ground,
     }
+
+
+def agreement(file: CaseFile, row: Agreement, terms: str, note: str) -> case_pb2.Agreement:
+    return case_pb2.Agreement(
+        form=number_of(types_pb2.AgreementForm, row.form),
+        terms=terms,
+        perform_by=row.perform_by.isoformat() if row.perform_by else "",
+        performance=number_of(types_pb2.Performance, row.state),
+        due=file.performance_due,
+        recorded_by=row.recorded_by,
+        recorded_at=stamp(row.recorded_at),
+        note=note,
+        media_ids=row.media_ids,
+    )
+
+
+def follow_up(file: CaseFile, parties: Sequence[Party]) -> case_pb2.CaseFollowUp:
+    """What a concluded case waits for, and who is still to be asked."""
+    return case_pb2.CaseFollowUp(
+        awaits=number_of(types_pb2.Awaits, file.awaits),
+        to_ask=[
+            case_pb2.PartyToAsk(
+                party_id=str(row.id),
+                tries=row.tries,
+                next_try_on=row.next_try_on.isoformat() if row.next_try_on else "",
+            )
+            for row in parties
+            if not row.settled
+        ]
+        if not file.closed_at
+        else [],
+        counts=follow_up_counts(file),
+    )
 
 
 def supplement(chain: Chain, file: CaseFile, row: Supplement, words: str) -> case_pb2.Supplement:
@@ -104,6 +155,8 @@ def party(row: Party, values: Mapping[str, str]) -> case_pb2.Party:
             tries=row.tries,
             unreachable=row.unreachable,
             at=stamp(row.asked_at),
+            in_time=number_of(types_pb2.InTime, row.in_time),
+            effective=row.contacted,
         )
     return case_pb2.Party(
         party_id=str(row.id),
@@ -196,6 +249,24 @@ def classification(said: case_pb2.Classification) -> Classification:
         complexity=text_of(types_pb2.Complexity, said.complexity),
         restricted=said.restricted if said.HasField("restricted") else None,
     )
+
+
+def assignment(given: handling_pb2.Assignment, *, lead: bool = False) -> Assignment:
+    return Assignment(given.department_id, given.desk, given.lead or lead, given.limit_days, given.demand)
+
+
+def conclusion(given: handling_pb2.ConcludeCaseRequest) -> Conclusion:
+    agreed = None
+    if given.HasField("agreement"):
+        new = given.agreement
+        day = given_day(new.perform_by, "agreement.perform_by") if new.perform_by else None
+        agreed = NewAgreement(new.terms, day, new.performed)
+    return Conclusion(text_of(types_pb2.Outcome, given.outcome), given.note, given.channel, agreed)
+
+
+def performance(given: closing_pb2.RecordPerformanceRequest) -> Found:
+    rest_by = given_day(given.perform_by, "perform_by") if given.perform_by else None
+    return Found(text_of(types_pb2.Performance, given.performance), rest_by, given.note, given.media_ids)
 
 
 def new_party(given: case_pb2.NewParty, field: str) -> NewParty:

@@ -34,6 +34,8 @@ class ProgressApi:
             concluded_at=stamp(case.concluded_at),
             outcome=number_of(types_pb2.Outcome, case.outcome),
             channel=case.channel,
+            performance=number_of(types_pb2.Performance, case.performance),
+            perform_by=case.perform_by.isoformat() if case.perform_by else "",
             steps=[
                 progress_pb2.ProgressStep(at=stamp(at), sentence=common_pb2.Text(zh=zh, en=en))
                 for at, zh, en in seen.steps

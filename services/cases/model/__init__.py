@@ -5,12 +5,30 @@ The centre owns the procedure, the departments the substance: a department answe
 
 from __future__ import annotations
 
-from services.cases.model.case import CaseFile, Classification, after_follow_up
+from services.cases.model.agreement import (
+    IN_DEFAULT,
+    NOT_DUE,
+    PARTLY_PERFORMED,
+    PERFORMANCE_MOVES,
+    PERFORMED,
+    UNPERFORMED,
+    Agreement,
+    check_performance_day,
+)
+from services.cases.model.case import (
+    ANSWERS,
+    EXPLANATION,
+    PERFORMANCE,
+    REOPENING,
+    SECOND_FOLLOW_UP,
+    CaseFile,
+    Classification,
+)
 from services.cases.model.centre import Centre
 from services.cases.model.code import NUMBERS_PER_DAY, case_code, check_digit, day_digits, read_code
 from services.cases.model.limit import DIRECTOR, NOBODY, REMINDED, SUPERIOR, Limit
 from services.cases.model.objection import GRANTED, LAPSED, OVERRULED, REFUSED, UPHELD, TaskExtension, TaskReturn
-from services.cases.model.party import Party, check_room
+from services.cases.model.party import Asked, Party, check_room
 from services.cases.model.states import (
     ACCEPTED,
     CANCELLED,
@@ -50,30 +68,40 @@ from services.cases.model.told import TOLD, ToldStep, for_parties
 
 __all__ = [
     "ACCEPTED",
+    "ANSWERS",
     "CANCELLED",
     "CASE_MOVES",
     "CENTRE_REVIEW",
     "CLOSED",
     "DIRECTOR",
     "DISPATCHED",
+    "EXPLANATION",
     "FOLLOW_UP",
     "GRANTED",
     "HANDLING",
+    "IN_DEFAULT",
     "LAPSED",
     "NOBODY",
     "NOT_ACCEPTED",
+    "NOT_DUE",
     "NUMBERS_PER_DAY",
     "OPEN",
     "OVER",
     "OVERRULED",
+    "PARTLY_PERFORMED",
+    "PERFORMANCE",
+    "PERFORMANCE_MOVES",
+    "PERFORMED",
     "REASSIGNED",
     "REFUSED",
     "REGISTERED",
     "REMINDED",
+    "REOPENING",
     "RESULT_SUBMITTED",
     "RETURN_PENDING",
     "REWORK",
     "RUNNING",
+    "SECOND_FOLLOW_UP",
     "SIGNED_IN",
     "SUPERIOR",
     "SUPPLEMENT_ASKED",
@@ -81,8 +109,11 @@ __all__ = [
     "TOLD",
     "TRANSFERRED",
     "UNANSWERED",
+    "UNPERFORMED",
     "UPHELD",
     "WAIVED",
+    "Agreement",
+    "Asked",
     "Assignment",
     "CaseFile",
     "Centre",
@@ -94,12 +125,12 @@ __all__ = [
     "TaskExtension",
     "TaskReturn",
     "ToldStep",
-    "after_follow_up",
     "all_answered",
     "case_code",
     "check_assignments",
     "check_digit",
     "check_free",
+    "check_performance_day",
     "check_room",
     "day_digits",
     "for_parties",

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
 from uuid import UUID
 
-from kit.errors import FailedPrecondition
+from kit.errors import FailedPrecondition, InvalidArgument, PermissionDenied
 from kit.rows import altered
+from services.cases.model.agreement import IN_DEFAULT, UNPERFORMED, Agreement
 from services.cases.model.limit import NOBODY, SUPERIOR, Limit
-from services.cases.model.party import Party
-from services.cases.model.states import ACCEPTED, CASE_MOVES, RUNNING, SUPPLEMENT_ASKED, UNANSWERED
+from services.cases.model.party import Asked, Party
+from services.cases.model.states import ACCEPTED, CASE_MOVES, CLOSED, RUNNING, SUPPLEMENT_ASKED, UNANSWERED
 from services.cases.model.task import Task
-from services.cases.words import Category, Ground, Kind, Outcome
+from services.cases.words import Category, Ground, Kind, Outcome, ReopenGround
+
+#: What a concluded case waits for: the parties' answers, the date of performance, the second follow-up at that date, the dispatcher's
+#: explanation to a party that is not content, the dispatcher's decision to reopen.
+ANSWERS, PERFORMANCE, SECOND_FOLLOW_UP, EXPLANATION, REOPENING = (
+    "answers",
+    "performance",
+    "second_follow_up",
+    "explanation",
+    "reopening",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +50,11 @@ class CaseFile:
     source_system, external_id  account of the system that brought it, and its number there
     supplements  how often the applicant was asked for papers
     waits        begin and end of each time that the decision on acceptance waited for her, one after the other
+    channel      the right channel that was told, with a refusal or with an outcome that asks for it
+    performance  state of the present conclusion's agreement, "" without one; `performance_due`: its date has come, the second follow-up is due
+    awaits       what a concluded case waits for: one of the words above
+    asked        the numbers of Asked
+    explanation  sealed: what a party that is not content was told at the closing
     """
 
     id: UUID
@@ -95,6 +111,13 @@ class CaseFile:
     external_id: str = ""
     supplements: int = 0
     waits: Sequence[datetime] = ()
+    performance: str = ""
+    perform_by: date | None = None
+    performance_due: bool = False
+    awaits: str = ""
+    asked: Sequence[int] = ()
+    explanation: bytes | None = None
+    reopen_ground: str = ""
 
     @property
     def running(self) -> bool:
@@ -229,21 +252,39 @@ class CaseFile:
     # -- conclusion and after --
 
     def conclude(
-        self, outcome: Outcome, note: bytes | None, at: datetime, kind: Kind, tasks: Sequence[Task], parties: int
+        self,
+        outcome: Outcome,
+        note: bytes | None,
+        channel: str,
+        agreement: Agreement | None,
+        at: datetime,
+        kind: Kind,
+        tasks: Sequence[Task],
+        parties: int,
     ) -> CaseFile:
-        """FailedPrecondition: TASKS_OPEN while a department works, PARTIES_MISSING for a dispute with less than two."""
+        """FailedPrecondition: TASKS_OPEN while a department works, PARTIES_MISSING for a dispute with less than two.
+
+        InvalidArgument: AGREEMENT_MISSING, AGREEMENT_NOT_EXPECTED, CHANNEL_MISSING, as the outcome says.
+        """
         concluded = CASE_MOVES.apply(
             self,
             "conclude",
             outcome=outcome.code,
             outcome_version=outcome.version,
             outcome_note=note,
+            channel=channel,
+            performance=agreement.state if agreement else "",
+            perform_by=agreement.perform_by if agreement else None,
             counts_concluded=outcome.counts_concluded,
             counts_resolved=outcome.counts_resolved,
             concluded_at=at,
             resolved_at=at if outcome.counts_resolved else None,
         )
         self.check_conclusion(kind, tasks, parties)
+        if bool(agreement) != bool(outcome.agreement):
+            raise InvalidArgument("AGREEMENT_NOT_EXPECTED" if agreement else "AGREEMENT_MISSING", field="agreement")
+        if outcome.channel and not channel:
+            raise InvalidArgument("CHANNEL_MISSING", field="channel")
         return concluded
 
     def check_conclusion(self, kind: Kind, tasks: Sequence[Task], parties: int) -> None:
@@ -257,17 +298,122 @@ class CaseFile:
     def follow_up(self) -> CaseFile:
         return CASE_MOVES.apply(self, "follow up")
 
+    def check_agreement(self) -> None:
+        """FailedPrecondition: MOVE_NOT_ALLOWED before a conclusion, AGREEMENT_NONE after one without an agreement."""
+        if not CASE_MOVES.allows(self.state, "record performance"):
+            raise CASE_MOVES.refusal(self.state, "record performance")
+        if not self.performance:
+            raise FailedPrecondition("AGREEMENT_NONE")
+
+    def record_performance(self, agreement: Agreement) -> CaseFile:
+        return CASE_MOVES.apply(
+            self,
+            "record performance",
+            performance=agreement.state,
+            perform_by=agreement.perform_by,
+            performance_due=False,
+        )
+
+    def fall_due(self) -> CaseFile:
+        """The date of performance has come."""
+        return replace(self, performance_due=True)
+
+    def after(self, parties: Sequence[Party]) -> CaseFile:
+        """With what its parties said so far, and what it waits for now."""
+        return altered(self, asked=tuple(Asked.of(parties)), awaits=self._awaited(parties))
+
+    def _awaited(self, parties: Sequence[Party]) -> str:
+        """ "" when nothing holds it open.
+
+        An unsolved answer waits for a decision where the outcome counts as resolved. Where the outcome itself says that the matter was not
+        resolved (failed and the channel told, a party refused …) the answers are recorded and the case closes.
+        """
+        if self.performance == IN_DEFAULT or (self.counts_resolved and any(party.unsolved for party in parties)):
+            return REOPENING
+        if self.state == CLOSED:
+            return ""
+        if self.performance_due:
+            return SECOND_FOLLOW_UP
+        if not all(party.settled for party in parties):
+            return ANSWERS
+        if self.performance in UNPERFORMED:
+            return PERFORMANCE
+        return EXPLANATION if any(party.wants_explanation for party in parties) else ""
+
     def close(self, at: datetime) -> CaseFile:
         return CASE_MOVES.apply(self, "close", closed_at=at)
 
-    def reopen(self, at: datetime, limit: Limit) -> CaseFile:
-        """Open again: neither concluded nor resolved until it is so again."""
-        return CASE_MOVES.apply(
+    def close_explained(self, explanation: bytes | None, parties: Sequence[Party], at: datetime) -> CaseFile:
+        """Solved, a party is not content, and was told why it stands so (解释结案). See check_closing."""
+        closed = CASE_MOVES.apply(self, "close", closed_at=at, explanation=explanation, awaits="")
+        self.check_closing(parties)
+        return closed
+
+    def check_closing(self, parties: Sequence[Party]) -> None:
+        """FailedPrecondition: PARTY_UNSOLVED, AGREEMENT_IN_DEFAULT, PARTIES_TO_ASK, AGREEMENT_UNPERFORMED: what comes first."""
+        match self._awaited(parties):
+            case "reopening" if self.performance == IN_DEFAULT:
+                raise FailedPrecondition("AGREEMENT_IN_DEFAULT")
+            case "reopening":
+                raise FailedPrecondition("PARTY_UNSOLVED")
+            case "answers":
+                raise FailedPrecondition("PARTIES_TO_ASK", count=sum(not party.settled for party in parties))
+            case "performance" | "second_follow_up":
+                raise FailedPrecondition("AGREEMENT_UNPERFORMED")
+
+    def check_reopenings(self, most: int, *, beyond: bool) -> None:
+        """`most`: reopenings before the director alone decides; `beyond`: it is the director. PermissionDenied(REOPENINGS_SPENT)."""
+        if self.reopened_count >= most and not beyond:
+            raise PermissionDenied("REOPENINGS_SPENT", most=most)
+
+    def check_reopening(
+        self, ground: ReopenGround, parties: Sequence[Party], *, noted: bool, most: int, beyond: bool
+    ) -> None:
+        """`noted`: it was said in words too; for the others see check_reopenings.
+
+        FailedPrecondition: REOPEN_NOT_RESOLVED where the outcome never counted as resolved, REOPEN_UNFOUNDED where nothing in the case shows
+        the ground; InvalidArgument(NOTE_MISSING); PermissionDenied(REOPENINGS_SPENT).
+        """
+        if ground.resolved and not self.counts_resolved:
+            raise FailedPrecondition("REOPEN_NOT_RESOLVED", field="ground")
+        shown = {
+            "answer": any(party.unsolved for party in parties),
+            "performance": self.performance == IN_DEFAULT,
+            "": True,
+        }[ground.evidence]
+        if not shown:
+            raise FailedPrecondition("REOPEN_UNFOUNDED", field="ground", reopen_ground=ground.code)
+        if not ground.evidence and not noted:
+            raise InvalidArgument("NOTE_MISSING", field="note")
+        self.check_reopenings(most, beyond=beyond)
+
+    def reopen(
+        self,
+        ground: ReopenGround,
+        parties: Sequence[Party],
+        at: datetime,
+        limit: Limit,
+        *,
+        noted: bool,
+        most: int,
+        beyond: bool,
+    ) -> CaseFile:
+        """Open again: neither concluded nor resolved until it is so again. See check_reopening."""
+        reopened = CASE_MOVES.apply(
             self,
             "reopen",
             outcome="",
             outcome_version="",
             outcome_note=None,
+            channel="",
+            performance="",
+            perform_by=None,
+            performance_due=False,
+            awaits="",
+            asked=(),
+            explanation=None,
+            closed_at=None,
+            reopen_ground=ground.code,
             counts_concluded=False,
             counts_resolved=False,
             concluded_at=None,
@@ -277,19 +423,10 @@ class CaseFile:
             round=self.round + 1,
             **limit.columns(),
         )
+        self.check_reopening(ground, parties, noted=noted, most=most, beyond=beyond)
+        return reopened
 
     def tell(self, step: int, at: datetime) -> CaseFile:
         """The clock's next step was told. Past its handling limit the case is overdue, from the limit on."""
         late = step >= SUPERIOR and self.accepted_at is not None
         return replace(self, told=step, overdue_since=self.overdue_since or self.due_at if late else self.overdue_since)
-
-
-def after_follow_up(case: CaseFile, parties: Sequence[Party]) -> str:
-    """What the answers so far lead to: "reopen", "close" or "" (ask on).
-
-    An unsolved answer reopens what counts as resolved. Where the outcome itself says that the matter was not resolved (failed and the channel
-    told, a party refused …) the answers are recorded and the case closes.
-    """
-    if case.counts_resolved and any(party.solved == "no" for party in parties):
-        return "reopen"
-    return "close" if all(party.settled for party in parties) else ""

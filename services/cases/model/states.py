@@ -35,7 +35,10 @@ CASE_MOVES = Moves(
     (CENTRE_REVIEW, "conclude", FOLLOW_UP),
     (FOLLOW_UP, "follow up", FOLLOW_UP),
     (FOLLOW_UP, "close", CLOSED),
+    (FOLLOW_UP, "record performance", FOLLOW_UP),
+    (CLOSED, "record performance", CLOSED),
     (FOLLOW_UP, "reopen", HANDLING),
+    (CLOSED, "reopen", HANDLING),
 )
 
 #: The clock of the case runs: of the decision on acceptance, then of the handling.

@@ -25,7 +25,13 @@ TOLD = {
     "extend": "extended",
     "submit result": UNDER_REVIEW,
     "conclude": CONCLUDED,
+    "agreement": "agreement",
+    "agreement performed": "performed",
+    "performed": "performed",
+    "partly performed": "partly_performed",
+    "in default": "in_default",
     "close": "closed",
+    "close explained": "closed",
     "reopen": "taken_up_again",
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from kit.module import Runtime
 from services.cases.service.chain import Chain
 from services.cases.service.clocks import Clocks
+from services.cases.service.closing import Closing
 from services.cases.service.figures import FiguresService
 from services.cases.service.handling import Handling
 from services.cases.service.intake import Intake
@@ -27,6 +28,7 @@ class Cases:
         self.intake, self.handling = Intake(self.chain, self.orders), Handling(self.chain)
         self.supplements, self.receiving = Supplements(self.chain), Receiving(self.chain)
         self.objections, self.redirecting = Objections(self.chain), Redirecting(self.chain)
+        self.closing = Closing(self.chain, self.handling)
         self.clocks, self.reading = Clocks(self.chain), Reading(self.chain)
         self.papers = Papers(self.chain, self.reading)
         self.progress = ProgressLookup(self.chain)

@@ -111,6 +111,16 @@ def _conclusion(seen: SeenCase) -> None:
     seen.case.check_conclusion(seen.kind, seen.tasks, len(seen.parties))
 
 
+def _somebody_to_ask(seen: SeenCase) -> None:
+    """Who was given up may still answer."""
+    if seen.parties:
+        min(seen.parties, key=lambda party: party.contacted).check_unanswered()
+
+
+def _reopening(seen: SeenCase) -> None:
+    seen.case.check_reopenings(seen.most.most_reopenings, beyond=seen.principal.may("cases.cases.reopenBeyond"))
+
+
 CASES = methods(cases_pb2.DESCRIPTOR.services_by_name["CaseService"])
 TASKS = methods(tasks_pb2.DESCRIPTOR.services_by_name["TaskService"])
 
@@ -135,7 +145,16 @@ ON_CASE: Sequence[Action[SeenCase]] = (
     Action(CASES["ReplaceLead"], CASE_MOVES, "replace lead", whose=centre, guard=_lead),
     Action(CASES["ReviewCase"], CASE_MOVES, "approve", "send back", whose=centre),
     Action(CASES["ConcludeCase"], CASE_MOVES, "conclude", whose=centre, guard=_conclusion),
-    Action(CASES["RecordFollowUp"], CASE_MOVES, "follow up", whose=asker),
+    Action(CASES["RecordFollowUp"], CASE_MOVES, "follow up", whose=asker, guard=_somebody_to_ask),
+    Action(
+        CASES["RecordPerformance"],
+        CASE_MOVES,
+        "record performance",
+        whose=asker,
+        guard=lambda s: s.case.check_agreement(),
+    ),
+    Action(CASES["CloseCase"], CASE_MOVES, "close", whose=centre, guard=lambda s: s.case.check_closing(s.parties)),
+    Action(CASES["ReopenCase"], CASE_MOVES, "reopen", whose=centre, guard=_reopening),
     Action(CASES["RevealParty"], whose=concerned, guard=_somebody_to_reveal),
 )
 

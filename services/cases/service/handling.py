@@ -1,4 +1,4 @@
-"""The work: dispatch, the departments' tasks, the centre's review, the conclusion, the follow-up."""
+"""The work: dispatch, the departments' tasks, the centre's review."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from uuid import UUID
 
-from kit.errors import InvalidArgument, NotFound, PermissionDenied
+from kit.errors import InvalidArgument
 from kit.unit import Unit
 from services.cases import model
-from services.cases.model import Assignment, CaseFile, Party, Task
-from services.cases.service import telling
+from services.cases.model import Assignment, CaseFile, Task
 from services.cases.service.assigning import Assigning
 from services.cases.service.chain import Chain
-from services.cases.service.limits import CASE_CLOCK, TASK_CLOCK
+from services.cases.service.limits import TASK_CLOCK
 from services.cases.service.sealed import seal_note
-from services.cases.service.steps import both, day, of_department, step
+from services.cases.service.steps import day, of_department, step
 from services.cases.store import cases as store
-from services.cases.store.cases import Folder, Step
+from services.cases.store.cases import Folder
 
 
 class Handling:
@@ -80,7 +79,7 @@ class Handling:
         found = await self.chain.own(unit, case_id, etag)
         case = found.case.approve()
         accepted = [task.accept(unit.now) for task in found.tasks if task.state == model.RESULT_SUBMITTED]
-        tasks = await self._save_tasks(unit, found.tasks, accepted)
+        tasks = await self.save_tasks(unit, found.tasks, accepted)
         said = step("approve", note=seal_note(unit, case.id, note))
         return replace(found, case=await self.chain.save(unit, case, "review", said), tasks=tasks)
 
@@ -98,102 +97,19 @@ class Handling:
                 raise InvalidArgument("TASK_UNKNOWN", field=f"task_ids[{n}]")
             task = tasks[task_id].send_back(self.chain.limits.new("cases.rework", unit.now))
             sent_back.append(task)
-            self._rework(unit, case, task)
+            self.rework(unit, case, task)
             facts = {**of_department(task), "due": day(task.due_at)}
             steps.append(step("send back", facts, note=seal_note(unit, case.id, note)))
-        all_tasks = await self._save_tasks(unit, found.tasks, sent_back)
+        all_tasks = await self.save_tasks(unit, found.tasks, sent_back)
         return replace(found, case=await self.chain.save(unit, case, "send back", *steps), tasks=all_tasks)
 
-    def _rework(self, unit: Unit, case: CaseFile, task: Task) -> None:
+    def rework(self, unit: Unit, case: CaseFile, task: Task) -> None:
         """A department is told and its clock runs anew."""
         if not task.desk:
             self.chain.limits.set_clock(unit, task)
             unit.emit(self.assigning.tell(case, task, "cases.rework"))
 
-    async def _save_tasks(self, unit: Unit, tasks: Sequence[Task], changed: Sequence[Task]) -> list[Task]:
+    async def save_tasks(self, unit: Unit, tasks: Sequence[Task], changed: Sequence[Task]) -> list[Task]:
         """All tasks of the case, with those that were changed as they are now."""
         saved = {task.id: task for task in await store.TASKS.save_all(unit, changed)}
         return [saved.get(task.id, task) for task in tasks]
-
-    # -- the conclusion and after ---------------------------------------------------------------------------------------------
-
-    async def conclude(self, unit: Unit, case_id: UUID, outcome: str, note: str, etag: str) -> Folder:
-        """Ends the procedure with an outcome. The desks' tasks end with it; one open task of a department refuses it."""
-        found = await self.chain.own(unit, case_id, etag)
-        before, parties = found.case, found.parties
-        kind = self.chain.words.kinds.get(before.kind, unit.today)
-        word = self.chain.words.outcomes.get(outcome, unit.today, field="outcome")
-        sealed = seal_note(unit, before.id, note)
-        case = before.conclude(word, sealed, unit.now, kind, found.tasks, len(parties))
-        ended = [task.conclude(unit.now) for task in found.tasks if task.desk and task.running]
-        tasks = await self._save_tasks(unit, found.tasks, ended)
-        unit.cancel(CASE_CLOCK, case.id)
-        steps = [step("conclude", both("outcome", word), note=sealed)]
-        if not parties:
-            case = case.close(unit.now)
-            steps.append(step("close"))
-        if word.tells_parties:
-            unit.emit(*telling.parties("cases.party_concluded", case, parties, outcome=outcome))
-        return replace(found, case=await self.chain.save(unit, case, "conclude", *steps), tasks=tasks)
-
-    async def follow_up(
-        self,
-        unit: Unit,
-        case_id: UUID,
-        party_id: UUID,
-        contacted: bool,
-        solved: str,
-        satisfaction: str,
-        note: str,
-        etag: str,
-    ) -> Folder:
-        """What one party said. The caller is not of a department that handled the case."""
-        if contacted != bool(solved) or (satisfaction and not contacted):
-            raise InvalidArgument("ANSWER_MISSING" if contacted else "ANSWER_WITHOUT_CONTACT", field="solved")
-        found = await self.chain.own(unit, case_id, etag)
-        case = found.case.follow_up()
-        if case.handled_by(unit.principal.departments):
-            raise PermissionDenied("FOLLOW_UP_BY_HANDLER")
-        parties = {party.id: party for party in found.parties}
-        party = parties.get(party_id)
-        if party is None:
-            raise NotFound("NOT_FOUND", resource="party", field="party_id")
-        steps = [self._asked(unit, case, party, contacted, solved, satisfaction, note)]
-        if contacted:
-            party = party.answer(solved, satisfaction, unit.now, unit.today)
-        else:
-            party = party.not_reached(unit.now, unit.today, self.chain.words.parameters(unit.today).follow_up_tries)
-        parties[party.id] = await store.PARTIES.save(unit, party)
-        now = replace(found, case=case, parties=list(parties.values()))
-        what = model.after_follow_up(case, now.parties) or "follow up"
-        if what == "close":
-            now = replace(now, case=case.close(unit.now))
-            steps.append(step("close"))
-        elif what == "reopen":
-            now = await self._reopen(unit, now, steps)
-        return replace(now, case=await self.chain.save(unit, now.case, what, *steps))
-
-    def _asked(
-        self, unit: Unit, case: CaseFile, party: Party, contacted: bool, solved: str, satisfaction: str, note: str
-    ) -> Step:
-        facts = self.chain.named("role", party.role)
-        if contacted:
-            facts |= self.chain.named("solved", solved) | self.chain.named("satisfaction", satisfaction or "not_said")
-        return step("asked" if contacted else "not reached", facts, note=seal_note(unit, case.id, note))
-
-    async def _reopen(self, unit: Unit, found: Folder, steps: list[Step]) -> Folder:
-        """Under the shorter limit; the lead works on, and every party will be asked again."""
-        limit = self.chain.limits.new("cases.reopened", unit.now)
-        case = found.case.reopen(unit.now, limit)
-        parties = [
-            await store.PARTIES.save(unit, party.ask_again()) if party.asked_at else party for party in found.parties
-        ]
-        reworked = [task.send_back(limit) for task in found.tasks if task.lead]
-        for task in reworked:
-            self._rework(unit, case, task)
-        tasks = await self._save_tasks(unit, found.tasks, reworked)
-        self.chain.limits.set_clock(unit, case)
-        steps.append(step("reopen", {"due": day(limit.due_at)}))
-        to = [(case.centre, "dispatcher")]
-        unit.emit(telling.notice("cases.reopened", case, case.id, case.round, to, due=day(limit.due_at)))
-        return Folder(case, tasks, parties)

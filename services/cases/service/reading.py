@@ -16,7 +16,7 @@ from kit.identity import Principal
 from kit.masking import mask_id_number, mask_name, mask_phone
 from kit.paging import FIRST_ID, FIRST_MOMENT, LAST_ID, Page
 from kit.unit import Unit
-from services.cases.model import CaseFile, Centre, Party, Supplement, Task, TaskExtension, TaskReturn
+from services.cases.model import Agreement, CaseFile, Centre, Party, Supplement, Task, TaskExtension, TaskReturn
 from services.cases.service.chain import Chain
 from services.cases.service.finding import PARTY_INDEX, number_form, phone_form
 from services.cases.service.sealed import open_content, open_note
@@ -70,6 +70,8 @@ class Whole:
     tasks: Sequence[OpenedTask]
     supplement: tuple[Supplement, str] | None = None
     actions: Sequence[common_pb2.AllowedAction] = ()
+    agreement: tuple[Agreement, str, str] | None = None
+    explanation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,8 @@ class Reading:
             await self.opened(unit, found.tasks, found.tasks),
             await self.supplement(unit, case),
             self.chain.actions.of_case(unit, case, found.tasks, found.parties),
+            self.agreed(unit, found.agreement) if found.agreement else None,
+            open_note(unit, case.id, case.explanation),
         )
 
     async def supplement(self, unit: Unit, case: CaseFile) -> tuple[Supplement, str] | None:
@@ -240,6 +244,14 @@ class Reading:
 
     def _said(self, unit: Unit, row: S, asked: bytes | None, answer: bytes | None) -> Objection[S]:
         return Objection(row, open_note(unit, row.case_id, asked), open_note(unit, row.case_id, answer))
+
+    def agreed(self, unit: Unit, agreement: Agreement) -> tuple[Agreement, str, str]:
+        """An agreement with its terms, and what was noted of its performance."""
+        terms, note = (
+            unit.open("cases.agreement", agreement.id, text) if text else ""
+            for text in (agreement.terms, agreement.note)
+        )
+        return agreement, terms, note
 
     def entry(self, unit: Unit, case_id: UUID, row: Any) -> Entry:
         zh, en = self.sentence(row["what"], row["params"])

@@ -11,7 +11,7 @@ from kit import notices
 from kit.events import Event
 from kit.notices import To, ToParty
 from kit.proto import number_of, stamp
-from services.cases.model import CaseFile, Party
+from services.cases.model import Asked, CaseFile, Party
 from services.cases.words import Word
 
 #: Namespace of the intent ids: the same intent has the same id however often it is told.
@@ -51,8 +51,19 @@ def case_changed(case: CaseFile, what: str, epoch: int) -> Event:
         overdue_since=stamp(case.overdue_since),
         report_id=str(case.report_id or ""),
         handover_id=str(case.handover_id or ""),
+        awaits=number_of(types_pb2.Awaits, case.awaits),
+        performance=number_of(types_pb2.Performance, case.performance),
+        perform_by=case.perform_by.isoformat() if case.perform_by else "",
+        follow_up=follow_up_counts(case),
+        explained=case.explanation is not None,
+        reopen_ground=case.reopen_ground,
     )
     return Event(case.id, message, case.division)
+
+
+def follow_up_counts(case: CaseFile) -> types_pb2.FollowUpCounts | None:
+    """What the parties of the present conclusion said, counted; None before there is one."""
+    return types_pb2.FollowUpCounts(**Asked(*case.asked)._asdict()) if case.asked else None
 
 
 def handover_answered(

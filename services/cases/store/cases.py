@@ -17,7 +17,7 @@ from kit.identity import Principal
 from kit.table import Table
 from kit.unit import Unit
 from services.cases import model
-from services.cases.model import CaseFile, Centre, Party, Supplement, Task, TaskExtension, TaskReturn
+from services.cases.model import Agreement, CaseFile, Centre, Party, Supplement, Task, TaskExtension, TaskReturn
 
 #: What a caller may know of a case: all of it (parties masked), where it stands, or not even that it exists.
 FULL, STAGE, NOTHING = "full", "stage", ""
@@ -91,26 +91,30 @@ CASES = Table("case_file", CaseFile, visible=lambda unit, case: view(unit.princi
 #: Parts are reached through their case, which decides who may see them.
 TASKS = Table("task", Task)
 PARTIES = Table("party", Party)
+AGREEMENTS = Table("agreement", Agreement)
 DISCLOSURES = Table("disclosure", Disclosure)
 RETURNS = Table("task_return", TaskReturn)
 EXTENSIONS = Table("task_extension", TaskExtension)
 SUPPLEMENTS = Table("supplement", Supplement)
 SEARCHES = Table("party_search", Search)
 
-#: A case's tasks and parties as two arrays of rows, to stand in a select list. `{0}`: the case's id.
+#: A case's tasks, parties and latest agreement as three arrays of rows, to stand in a select list. `{0}`: the case's id.
 PARTS = (
     f"array(select row({TASKS.columns}) from task where case_id = {{0}} order by id limit 100), "
-    f"array(select row({PARTIES.columns}) from party where case_id = {{0}} order by id limit 100)"
+    f"array(select row({PARTIES.columns}) from party where case_id = {{0}} order by id limit 100), "
+    f"array(select row({AGREEMENTS.columns}) from agreement where case_id = {{0}} order by id desc limit 1)"
 )
+N_PARTS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A case with its parts."""
+    """A case with its parts. `agreement`: of the present conclusion, where its outcome is one."""
 
     case: CaseFile
     tasks: Sequence[Task] = ()
     parties: Sequence[Party] = ()
+    agreement: Agreement | None = None
 
 
 def _states(states: Sequence[str]) -> str:
@@ -146,14 +150,21 @@ async def folder_seen(unit: Unit, id_or_code: str) -> Folder:
         f"select {PARTS.format('case_file.id')}, {CASES.columns} from case_file where {'id' if by_id else 'code'} = $1",
         UUID(id_or_code) if by_id else id_or_code,
     )
-    case = CASES.load(unit, tuple(rows[0])[2:]) if rows else None
+    case = CASES.load(unit, tuple(rows[0])[N_PARTS:]) if rows else None
     if case is None or view(unit.principal, case) == NOTHING:
         raise NotFound("NOT_FOUND", resource="case_file")
     return _folder(unit, case, rows[0])
 
 
 def _folder(unit: Unit, case: CaseFile, row: Any) -> Folder:
-    return Folder(case, [TASKS.load(unit, task) for task in row[0]], [PARTIES.load(unit, party) for party in row[1]])
+    # A reopened case has no agreement, whatever its earlier conclusion had.
+    agreements = [AGREEMENTS.load(unit, one) for one in row[2] if case.performance]
+    return Folder(
+        case,
+        [TASKS.load(unit, task) for task in row[0]],
+        [PARTIES.load(unit, party) for party in row[1]],
+        agreements[0] if agreements else None,
+    )
 
 
 async def folder_told(unit: Unit, case_id: UUID) -> Folder:
@@ -612,7 +623,7 @@ async def folder_by_code(unit: Unit, code: str) -> Folder | None:
     row = await unit.fetchrow(
         f"select {PARTS.format('case_file.id')}, {CASES.columns} from case_file where code = $1", code
     )
-    return None if row is None else _folder(unit, CaseFile(*tuple(row)[2:]), row)
+    return None if row is None else _folder(unit, CaseFile(*tuple(row)[N_PARTS:]), row)
 
 
 async def cases_after(unit: Unit, after: UUID, limit: int) -> list[CaseFile]:

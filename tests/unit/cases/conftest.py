@@ -14,10 +14,12 @@ from google.protobuf.message import Message
 from PIL import Image
 
 from hetao.cases.v1 import (
+    agreement_pb2,
     case_pb2,
     cases_pb2,
     cases_pb2_grpc,
     centres_pb2_grpc,
+    closing_pb2,
     handling_pb2,
     intake_pb2,
     objections_pb2,
@@ -55,6 +57,11 @@ LABOUR, JUSTICE, UNION = (department(f"150826-{name}") for name in ("labour", "j
 
 #: Who works in which department.
 OFFICERS = {LABOUR: "department-officer-2", JUSTICE: "justice-officer-2", UNION: "union-officer-2"}
+
+
+#: Outcomes that carry an agreement, and those that name a channel.
+AGREEMENTS = (types_pb2.OUTCOME_WRITTEN_AGREEMENT, types_pb2.OUTCOME_ORAL_AGREEMENT)
+CHANNELS = (types_pb2.OUTCOME_FAILED_CHANNEL_TOLD, types_pb2.OUTCOME_TRANSFERRED_OUT)
 
 
 def person(name: str = "赵秀英", role: int = types_pb2.PARTY_ROLE_APPLICANT, **more: str) -> case_pb2.NewParty:
@@ -207,13 +214,23 @@ class CentreAtWork:
         by: str = "dispatcher-2",
         **more: Any,
     ) -> case_pb2.Case:
+        if outcome in AGREEMENTS:
+            more.setdefault("agreement", agreement_pb2.NewAgreement(terms="一次性支付八万元", performed=True))
+        if outcome in CHANNELS:
+            more.setdefault("channel", "人民法院")
         request = handling_pb2.ConcludeCaseRequest(case_id=case.case_id, outcome=outcome, **more)  # type: ignore[arg-type]
         return (await self.cases(by).ConcludeCase(request)).case  # type: ignore[no-any-return]
 
-    async def concluded(self, outcome: int = types_pb2.OUTCOME_WRITTEN_AGREEMENT, **more: Any) -> case_pb2.Case:
-        """All the way: three departments, reviewed, concluded."""
+    async def concluded(
+        self, outcome: int = types_pb2.OUTCOME_WRITTEN_AGREEMENT, perform_by: str = "", **more: Any
+    ) -> case_pb2.Case:
+        """All the way: three departments, reviewed, concluded; with an agreement that is performed on the spot or by a date."""
         case = await self.answered(**more)
-        return await self.conclude(await self.review(case, types_pb2.REVIEW_DECISION_APPROVE), outcome)
+        case = await self.review(case, types_pb2.REVIEW_DECISION_APPROVE)
+        if not perform_by:
+            return await self.conclude(case, outcome)
+        agreed = agreement_pb2.NewAgreement(terms="分期支付八万元", perform_by=perform_by)
+        return await self.conclude(case, outcome, agreement=agreed)
 
     async def ask(
         self,
@@ -221,14 +238,39 @@ class CentreAtWork:
         party: case_pb2.Party,
         solved: int = types_pb2.SOLVED_YES,
         by: str = "follow-up-clerk-2",
+        **more: Any,
     ) -> case_pb2.Case:
         request = handling_pb2.RecordFollowUpRequest(
             case_id=case.case_id,
             party_id=party.party_id,
             contacted=solved != 0,
             solved=solved,  # type: ignore[arg-type]
+            **more,
         )
         return (await self.cases(by).RecordFollowUp(request)).case  # type: ignore[no-any-return]
+
+    async def reopen(
+        self, case: case_pb2.Case, ground: str = "unsolved", by: str = "dispatcher-2", **more: Any
+    ) -> case_pb2.Case:
+        request = closing_pb2.ReopenCaseRequest(case_id=case.case_id, ground=ground, **more)
+        return (await self.cases(by).ReopenCase(request)).case  # type: ignore[no-any-return]
+
+    async def reopened(self, case: case_pb2.Case) -> case_pb2.Case:
+        """The first party calls it unsolved, and the dispatcher reopens."""
+        await self.ask(case, case.parties[0], types_pb2.SOLVED_NO)
+        return await self.reopen(case)
+
+    async def perform(
+        self, case: case_pb2.Case, performance: int, by: str = "follow-up-clerk-2", **more: Any
+    ) -> case_pb2.Case:
+        request = closing_pb2.RecordPerformanceRequest(case_id=case.case_id, performance=performance, **more)  # type: ignore[arg-type]
+        return (await self.cases(by).RecordPerformance(request)).case  # type: ignore[no-any-return]
+
+    async def close(
+        self, case: case_pb2.Case, explanation: str = "已说明法律规定", by: str = "dispatcher-2"
+    ) -> case_pb2.Case:
+        request = closing_pb2.CloseCaseRequest(case_id=case.case_id, explanation=explanation)
+        return (await self.cases(by).CloseCase(request)).case  # type: ignore[no-any-return]
 
     async def get(self, case: case_pb2.Case, by: str = "dispatcher-2") -> case_pb2.Case:
         return (await self.cases(by).GetCase(cases_pb2.GetCaseRequest(case_id=case.case_id))).case  # type: ignore[no-any-return]

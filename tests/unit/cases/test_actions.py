@@ -114,9 +114,42 @@ async def closed(centre: CentreAtWork) -> case_pb2.Case:
     return case
 
 
-async def reopened(centre: CentreAtWork) -> case_pb2.Case:
+async def unsolved(centre: CentreAtWork) -> case_pb2.Case:
     case = await centre.concluded()
     return await centre.ask(case, case.parties[0], types_pb2.SOLVED_NO)
+
+
+async def not_content(centre: CentreAtWork) -> case_pb2.Case:
+    case = await centre.concluded()
+    await centre.ask(case, case.parties[0], satisfaction=types_pb2.SATISFACTION_DISSATISFIED)
+    return await centre.ask(case, case.parties[1])
+
+
+async def settled(centre: CentreAtWork) -> case_pb2.Case:
+    """Without an agreement."""
+    return await centre.conclude(await centre.accepted(), types_pb2.OUTCOME_OWN_SETTLEMENT)
+
+
+async def to_perform(centre: CentreAtWork) -> case_pb2.Case:
+    """Everybody was asked, a part is performed."""
+    case = await centre.concluded(perform_by="2026-03-31")
+    for party in case.parties:
+        await centre.ask(case, party)
+    return await centre.perform(case, types_pb2.PERFORMANCE_PARTLY_PERFORMED, perform_by="2026-03-31")
+
+
+async def reopened(centre: CentreAtWork) -> case_pb2.Case:
+    return await centre.reopened(await centre.concluded())
+
+
+async def reopened_twice(centre: CentreAtWork) -> case_pb2.Case:
+    """And closed: the director alone takes it up again."""
+    case = await centre.conclude(await centre.accepted())
+    for _ in range(2):
+        case = await centre.conclude(await centre.reopened(case))
+    for party in case.parties:
+        case = await centre.ask(case, party)
+    return case
 
 
 #: Every state of a case, and its tasks in every state of theirs on the way.
@@ -138,7 +171,12 @@ STAGES: dict[str, Callable[[CentreAtWork], Awaitable[case_pb2.Case]]] = {
     "sent back": sent_back,
     "reviewed": reviewed,
     "concluded": CentreAtWork.concluded,
+    "unsolved": unsolved,
+    "not content": not_content,
+    "settled": settled,
+    "to be performed": to_perform,
     "reopened": reopened,
+    "reopened twice": reopened_twice,
     "closed": closed,
 }
 
@@ -159,7 +197,7 @@ def request_for(method: MethodDescriptor, case: case_pb2.Case, task: case_pb2.Ta
         "case_id": case.case_id,
         "task_id": task.task_id if task else "",
         "party_id": min(case.parties, key=lambda one: one.follow_up.contacted).party_id,
-        "ground": "not_competent" if method.name == "ReturnTask" else "in_litigation",
+        "ground": {"ReturnTask": "not_competent", "ReopenCase": "wrongly_handled"}.get(method.name, "in_litigation"),
         "number": "110",
         "category": "10",
         "department_id": {"ReplaceLead": new, "ReassignTask": UNION}.get(
@@ -173,7 +211,10 @@ def request_for(method: MethodDescriptor, case: case_pb2.Case, task: case_pb2.Ta
         "contacted": True,
         "solved": types_pb2.SOLVED_YES,
         "decision": decision_of(method, case),
-        "outcome": types_pb2.OUTCOME_WRITTEN_AGREEMENT,
+        "outcome": types_pb2.OUTCOME_OWN_SETTLEMENT,
+        "performance": types_pb2.PERFORMANCE_PERFORMED
+        if case.agreement.performance != types_pb2.PERFORMANCE_PERFORMED
+        else types_pb2.PERFORMANCE_IN_DEFAULT,
     }
     made = sample(method, given)
     for name in ("task_ids", "media_ids", "etag", "request_id"):

@@ -64,7 +64,8 @@ async def test_the_whole_chain_from_registration_to_closing(centre: CentreAtWork
     told = await centre.timeline(case)
     assert [entry.what for entry in told] == [
         "register", "classify", "accept", "dispatch", "dispatch", "sign in", "sign in", "submit", "submit", "submit result",
-        "send back", "submit", "submit result", "approve", "conclude", "asked", "asked", "close",
+        "send back", "submit", "submit result", "approve", "conclude", "agreement performed",
+        "asked", "asked", "close",
     ]  # fmt: skip
     assert told[0].sentence.zh == "杭锦后旗综治中心登记矛盾纠纷（窗口）"
     assert told[10].note == "协议未写期限"
@@ -74,7 +75,9 @@ async def test_the_whole_chain_from_registration_to_closing(centre: CentreAtWork
 
 async def test_an_unsolved_matter_is_reopened_under_a_shorter_limit_and_closed_in_the_end(centre: CentreAtWork) -> None:
     case = await centre.concluded()
-    reopened = await centre.ask(case, case.parties[1], types_pb2.SOLVED_NO)
+    waiting = await centre.ask(case, case.parties[1], types_pb2.SOLVED_NO)
+    assert (waiting.state, waiting.follow_up.awaits) == (types_pb2.CASE_STATE_FOLLOW_UP, types_pb2.AWAITS_REOPENING)
+    reopened = await centre.reopen(waiting)
     assert reopened.state == types_pb2.CASE_STATE_HANDLING
     assert (reopened.reopened_count, reopened.counts_resolved, reopened.outcome) == (1, False, 0)
     assert not reopened.HasField("concluded_at")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hetao.cases.v1 import events_pb2, types_pb2
+from hetao.cases.v1 import events_pb2
 from kit.unit import Unit
 from tests.unit.cases.conftest import JUSTICE, LABOUR, UNION, CentreAtWork, department
 
@@ -84,7 +84,7 @@ async def test_a_decision_on_acceptance_is_waited_for_too(centre: CentreAtWork) 
 
 async def test_a_reopened_case_has_new_reminders(centre: CentreAtWork) -> None:
     case = await centre.concluded()
-    await centre.ask(case, case.parties[0], types_pb2.SOLVED_NO)
+    await centre.reopened(case)
     await centre.world.travel("2026-03-20 08:00")
     templates = [notice.template for notice in await centre.notices()]
     assert templates.count("cases.task_reminder") == templates.count("cases.task_overdue") == 1

@@ -28,7 +28,7 @@ async def test_a_timeline_reads_in_english(centre: CentreAtWork) -> None:
     await centre.submit(case, labour)
     await centre.review(case, types_pb2.REVIEW_DECISION_APPROVE)
     case = await centre.conclude(await centre.get(case))
-    await centre.ask(case, case.parties[0], types_pb2.SOLVED_NO)
+    await centre.reopened(case)
     said = [entry.sentence.en for entry in await centre.timeline(case)]
     assert [sentence for sentence in said if CHINESE.search(sentence)] == []
     assert said[0] == "Registered at Governance centre of Hanggin Rear Banner: dispute (walk-in)"

@@ -30,7 +30,7 @@ async def test_a_resolved_dispute_counts_in_its_cohort_until_it_is_reopened(cent
     assert (seen.accepted, seen.resolved, seen.concluded, seen.resolved_in_period) == (2, 1, 1, 1)
     assert seen.resolution_rate == 0.5
     assert [(one.category, one.accepted, one.resolved) for one in seen.by_category] == [("10", 2, 1)]
-    await centre.ask(case, case.parties[0], types_pb2.SOLVED_NO)
+    await centre.reopened(case)
     seen = await centre.figures()
     assert (seen.accepted, seen.resolved, seen.concluded, seen.reopened) == (2, 0, 0, 1)
     reworked = await centre.get(case)

@@ -52,7 +52,11 @@ def test_what_is_no_code_is_none(typed: str) -> None:
 
 
 def test_the_machines_can_be_drawn_and_every_state_is_reached() -> None:
-    for moves, start in ((model.CASE_MOVES, model.REGISTERED), (model.TASK_MOVES, model.DISPATCHED)):
+    for moves, start in (
+        (model.CASE_MOVES, model.REGISTERED),
+        (model.TASK_MOVES, model.DISPATCHED),
+        (model.PERFORMANCE_MOVES, model.NOT_DUE),
+    ):
         reached = {start}
         for _ in moves.moves:
             reached |= {target for source, _, target in moves.moves if source in reached}
@@ -104,6 +108,7 @@ def test_what_is_local_says_in_both_languages_where_it_comes_from_and_since_when
     day, words, rules = date(2026, 3, 2), Words(DATA), Deadlines.load(DATA).rules
     own = [rules.pick(name, day) for name in rules.names() if name.startswith("cases.")]
     listed = [*words.kinds.on(day), *words.categories.on(day), *words.outcomes.on(day), *words.grounds.on(day)]
+    listed += words.reopen_grounds.on(day)
     for one in [*own, *listed, *words.desks.on(day), words.parameters(day)]:
         assert re.search("[\u4e00-\u9fff]", one.source), one
         assert not re.search("[A-Za-z]{3,} [A-Za-z]", one.source), one

@@ -53,7 +53,7 @@ async def test_a_party_reads_few_steps_and_none_twice(centre: CentreAtWork) -> N
     assert await steps(centre, respondent) == [*begun, review]
     await centre.review(case, types_pb2.REVIEW_DECISION_APPROVE)
     await centre.conclude(case)
-    concluded = [*begun, review, "已办结：书面调解协议"]
+    concluded = [*begun, review, "已办结：书面调解协议", "协议已履行"]
     assert await steps(centre, respondent) == concluded
     await centre.ask(case, case.parties[0])
     await centre.ask(case, case.parties[1])
@@ -63,7 +63,7 @@ async def test_a_party_reads_few_steps_and_none_twice(centre: CentreAtWork) -> N
 async def test_no_party_learns_what_another_told_the_follow_up_clerk(centre: CentreAtWork) -> None:
     answer = await centre.create("dispatcher-2", accept=True, classification=case_pb2.Classification(category="10"))
     case, respondent = await centre.conclude(answer.case), answer.receipts[1]
-    case = await centre.ask(case, case.parties[0], types_pb2.SOLVED_NO)
+    case = await centre.reopened(case)
     seen = await centre.look_up(respondent.code, respondent.pin)
     last = seen.steps[-1].sentence
     assert (last.zh, last.en) == ("重新办理，期限至 2026-03-09", "Taken up again, due 2026-03-09")
@@ -71,7 +71,7 @@ async def test_no_party_learns_what_another_told_the_follow_up_clerk(centre: Cen
         assert word not in str(seen)
         assert word not in seen.stage.zh + seen.stage.en + last.zh + last.en
     told = [entry.sentence.zh for entry in await centre.timeline(case)]
-    assert any(sentence.startswith("当事人反映未解决") for sentence in told)
+    assert any(sentence.startswith("重新办理：当事人反映未解决") for sentence in told)
 
 
 async def test_who_was_not_accepted_or_transferred_reads_where_to_turn(centre: CentreAtWork) -> None:

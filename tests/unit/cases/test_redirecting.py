@@ -165,7 +165,7 @@ async def test_a_reopened_case_goes_on_without_what_was_over(centre: CentreAtWor
     await answer(centre, case, UNION)
     case = await centre.review(await centre.get(case), types_pb2.REVIEW_DECISION_APPROVE)
     case = await centre.conclude(case)
-    case = await centre.ask(case, case.parties[0], types_pb2.SOLVED_NO)
+    case = await centre.reopened(case)
     assert [(task.department_id, task.state) for task in case.tasks if task.deadline.due_at.seconds] == [
         (UNION, types_pb2.TASK_STATE_REWORK)
     ]

@@ -67,7 +67,7 @@ async def test_the_figures_of_the_documentation(centre: CentreAtWork) -> None:
     await on("2026-04-16")
     await agreed("B")
     await on("2026-04-20")
-    await centre.ask(matters["B"], matters["B"].parties[0], types_pb2.SOLVED_NO)
+    await centre.reopened(matters["B"])
     await on("2026-04-24")
     await agreed("C", types_pb2.OUTCOME_FAILED_CHANNEL_TOLD)
     await on("2026-04-28")

@@ -67,6 +67,11 @@ class Case(_message.Message):
     SUPPLEMENT_FIELD_NUMBER: _builtins.int
     SOURCE_SYSTEM_FIELD_NUMBER: _builtins.int
     EXTERNAL_ID_FIELD_NUMBER: _builtins.int
+    OUTCOME_CHANNEL_FIELD_NUMBER: _builtins.int
+    AGREEMENT_FIELD_NUMBER: _builtins.int
+    FOLLOW_UP_FIELD_NUMBER: _builtins.int
+    EXPLANATION_FIELD_NUMBER: _builtins.int
+    REOPEN_GROUND_FIELD_NUMBER: _builtins.int
     ALLOWED_ACTIONS_FIELD_NUMBER: _builtins.int
     case_id: _builtins.str
     """Id, a UUID."""
@@ -111,7 +116,7 @@ class Case(_message.Message):
     counts_resolved: _builtins.bool
     """The present conclusion counts as resolved (化解)."""
     reopened_count: _builtins.int
-    """How often a party's answer reopened it."""
+    """How often it was reopened."""
     report_id: _builtins.str
     """The grid report that it came from."""
     etag: _builtins.str
@@ -120,6 +125,12 @@ class Case(_message.Message):
     """The account of the system that brought it, such as system-12345."""
     external_id: _builtins.str
     """Its number there."""
+    outcome_channel: _builtins.str
+    """The right channel that was told with the outcome, or the authority it went to."""
+    explanation: _builtins.str
+    """What a party that is not content was told when it was closed (解释结案)."""
+    reopen_ground: _builtins.str
+    """Why it was reopened last; code of data/dictionaries/reopen_grounds.toml."""
     @_builtins.property
     def occurred_at(self) -> _timestamp_pb2.Timestamp:
         """When it happened, where that is known."""
@@ -177,6 +188,14 @@ class Case(_message.Message):
         """What the applicant was asked to bring, the last time that she was."""
 
     @_builtins.property
+    def agreement(self) -> Global___Agreement:
+        """What the parties agreed on, where the present outcome is an agreement."""
+
+    @_builtins.property
+    def follow_up(self) -> Global___CaseFollowUp:
+        """What it waits for since its conclusion, and who is still to be asked; unset before."""
+
+    @_builtins.property
     def allowed_actions(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.AllowedAction]:
         """What the caller may do with it, and why not yet. Told by GET of the case and with every change of it, not in lists."""
 
@@ -223,15 +242,142 @@ class Case(_message.Message):
         supplement: Global___Supplement | None = ...,
         source_system: _builtins.str = ...,
         external_id: _builtins.str = ...,
+        outcome_channel: _builtins.str = ...,
+        agreement: Global___Agreement | None = ...,
+        follow_up: Global___CaseFollowUp | None = ...,
+        explanation: _builtins.str = ...,
+        reopen_ground: _builtins.str = ...,
         allowed_actions: _abc.Iterable[_common_pb2.AllowedAction] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted_at", b"accepted_at", "classification", b"classification", "closed_at", b"closed_at", "concluded_at", b"concluded_at", "deadline", b"deadline", "first_receiver", b"first_receiver", "occurred_at", b"occurred_at", "overdue_since", b"overdue_since", "refusal", b"refusal", "registered_at", b"registered_at", "supplement", b"supplement"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted_at", b"accepted_at", "agreement", b"agreement", "classification", b"classification", "closed_at", b"closed_at", "concluded_at", b"concluded_at", "deadline", b"deadline", "first_receiver", b"first_receiver", "follow_up", b"follow_up", "occurred_at", b"occurred_at", "overdue_since", b"overdue_since", "refusal", b"refusal", "registered_at", b"registered_at", "supplement", b"supplement"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_at", b"accepted_at", "allowed_actions", b"allowed_actions", "case_id", b"case_id", "centre", b"centre", "centre_name", b"centre_name", "classification", b"classification", "closed_at", b"closed_at", "code", b"code", "community", b"community", "concluded_at", b"concluded_at", "counts_concluded", b"counts_concluded", "counts_resolved", b"counts_resolved", "county", b"county", "deadline", b"deadline", "description", b"description", "division", b"division", "etag", b"etag", "external_id", b"external_id", "first_receiver", b"first_receiver", "kind", b"kind", "media_ids", b"media_ids", "occurred_at", b"occurred_at", "outcome", b"outcome", "outcome_note", b"outcome_note", "overdue_since", b"overdue_since", "parties", b"parties", "place", b"place", "refusal", b"refusal", "registered_at", b"registered_at", "registered_by", b"registered_by", "reopened_count", b"reopened_count", "report_id", b"report_id", "source", b"source", "source_system", b"source_system", "stage_only", b"stage_only", "state", b"state", "supplement", b"supplement", "tasks", b"tasks", "title", b"title", "township", b"township", "transferred_to", b"transferred_to"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_at", b"accepted_at", "agreement", b"agreement", "allowed_actions", b"allowed_actions", "case_id", b"case_id", "centre", b"centre", "centre_name", b"centre_name", "classification", b"classification", "closed_at", b"closed_at", "code", b"code", "community", b"community", "concluded_at", b"concluded_at", "counts_concluded", b"counts_concluded", "counts_resolved", b"counts_resolved", "county", b"county", "deadline", b"deadline", "description", b"description", "division", b"division", "etag", b"etag", "explanation", b"explanation", "external_id", b"external_id", "first_receiver", b"first_receiver", "follow_up", b"follow_up", "kind", b"kind", "media_ids", b"media_ids", "occurred_at", b"occurred_at", "outcome", b"outcome", "outcome_channel", b"outcome_channel", "outcome_note", b"outcome_note", "overdue_since", b"overdue_since", "parties", b"parties", "place", b"place", "refusal", b"refusal", "registered_at", b"registered_at", "registered_by", b"registered_by", "reopen_ground", b"reopen_ground", "reopened_count", b"reopened_count", "report_id", b"report_id", "source", b"source", "source_system", b"source_system", "stage_only", b"stage_only", "state", b"state", "supplement", b"supplement", "tasks", b"tasks", "title", b"title", "township", b"township", "transferred_to", b"transferred_to"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Case: _TypeAlias = Case  # noqa: Y015
+
+@_typing.final
+class Agreement(_message.Message):
+    """What the parties agreed on, and whether it is performed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FORM_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
+    PERFORM_BY_FIELD_NUMBER: _builtins.int
+    PERFORMANCE_FIELD_NUMBER: _builtins.int
+    DUE_FIELD_NUMBER: _builtins.int
+    RECORDED_BY_FIELD_NUMBER: _builtins.int
+    RECORDED_AT_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    MEDIA_IDS_FIELD_NUMBER: _builtins.int
+    form: _types_pb2.AgreementForm.ValueType
+    """Written or oral, as the outcome says."""
+    terms: _builtins.str
+    """Its main terms."""
+    perform_by: _builtins.str
+    """By which day it, or the rest of it, is to be performed: 2026-04-30. Empty: it was performed on the spot."""
+    performance: _types_pb2.Performance.ValueType
+    """Where it stands."""
+    due: _builtins.bool
+    """That day has come and nobody has looked yet: the second follow-up is due."""
+    recorded_by: _builtins.str
+    """Account that recorded where it stands."""
+    note: _builtins.str
+    """What was found."""
+    @_builtins.property
+    def recorded_at(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    @_builtins.property
+    def media_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Photos of receipts and the like."""
+
+    def __init__(
+        self,
+        *,
+        form: _types_pb2.AgreementForm.ValueType = ...,
+        terms: _builtins.str = ...,
+        perform_by: _builtins.str = ...,
+        performance: _types_pb2.Performance.ValueType = ...,
+        due: _builtins.bool = ...,
+        recorded_by: _builtins.str = ...,
+        recorded_at: _timestamp_pb2.Timestamp | None = ...,
+        note: _builtins.str = ...,
+        media_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["recorded_at", b"recorded_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["due", b"due", "form", b"form", "media_ids", b"media_ids", "note", b"note", "perform_by", b"perform_by", "performance", b"performance", "recorded_at", b"recorded_at", "recorded_by", b"recorded_by", "terms", b"terms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Agreement: _TypeAlias = Agreement  # noqa: Y015
+
+@_typing.final
+class CaseFollowUp(_message.Message):
+    """What a concluded case waits for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AWAITS_FIELD_NUMBER: _builtins.int
+    TO_ASK_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    awaits: _types_pb2.Awaits.ValueType
+    """The next thing; unspecified when it is closed and stays so."""
+    @_builtins.property
+    def to_ask(self) -> _containers.RepeatedCompositeFieldContainer[Global___PartyToAsk]:
+        """Parties that are still to be asked; left out in lists."""
+
+    @_builtins.property
+    def counts(self) -> _types_pb2.FollowUpCounts:
+        """What they said so far, counted."""
+
+    def __init__(
+        self,
+        *,
+        awaits: _types_pb2.Awaits.ValueType = ...,
+        to_ask: _abc.Iterable[Global___PartyToAsk] | None = ...,
+        counts: _types_pb2.FollowUpCounts | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["awaits", b"awaits", "counts", b"counts", "to_ask", b"to_ask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CaseFollowUp: _TypeAlias = CaseFollowUp  # noqa: Y015
+
+@_typing.final
+class PartyToAsk(_message.Message):
+    """A party that is still to be asked."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTY_ID_FIELD_NUMBER: _builtins.int
+    TRIES_FIELD_NUMBER: _builtins.int
+    NEXT_TRY_ON_FIELD_NUMBER: _builtins.int
+    party_id: _builtins.str
+    """The party."""
+    tries: _builtins.int
+    """Days on which it was tried in vain."""
+    next_try_on: _builtins.str
+    """The day from which a vain call is another try, such as 2026-03-05; empty: today."""
+    def __init__(
+        self,
+        *,
+        party_id: _builtins.str = ...,
+        tries: _builtins.int = ...,
+        next_try_on: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_try_on", b"next_try_on", "party_id", b"party_id", "tries", b"tries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PartyToAsk: _TypeAlias = PartyToAsk  # noqa: Y015
 
 @_typing.final
 class Classification(_message.Message):
@@ -859,6 +1005,8 @@ class FollowUp(_message.Message):
     TRIES_FIELD_NUMBER: _builtins.int
     UNREACHABLE_FIELD_NUMBER: _builtins.int
     AT_FIELD_NUMBER: _builtins.int
+    IN_TIME_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_FIELD_NUMBER: _builtins.int
     contacted: _builtins.bool
     """The party was reached."""
     solved: _types_pb2.Solved.ValueType
@@ -869,6 +1017,10 @@ class FollowUp(_message.Message):
     """Days on which it was tried in vain."""
     unreachable: _builtins.bool
     """Given up after the tries that the rule asks for; it does not hold the case open."""
+    in_time: _types_pb2.InTime.ValueType
+    """Whether it says that it was contacted in time."""
+    effective: _builtins.bool
+    """It answered, and so belongs to the base of the rates (有效回访); who is unreachable does not."""
     @_builtins.property
     def at(self) -> _timestamp_pb2.Timestamp:
         """When it was last tried or asked."""
@@ -882,10 +1034,12 @@ class FollowUp(_message.Message):
         tries: _builtins.int = ...,
         unreachable: _builtins.bool = ...,
         at: _timestamp_pb2.Timestamp | None = ...,
+        in_time: _types_pb2.InTime.ValueType = ...,
+        effective: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "contacted", b"contacted", "satisfaction", b"satisfaction", "solved", b"solved", "tries", b"tries", "unreachable", b"unreachable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "contacted", b"contacted", "effective", b"effective", "in_time", b"in_time", "satisfaction", b"satisfaction", "solved", b"solved", "tries", b"tries", "unreachable", b"unreachable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from hetao.cases.v1 import cases_pb2 as hetao_dot_cases_dot_v1_dot_cases__pb2
+from hetao.cases.v1 import closing_pb2 as hetao_dot_cases_dot_v1_dot_closing__pb2
 from hetao.cases.v1 import front_pb2 as hetao_dot_cases_dot_v1_dot_front__pb2
 from hetao.cases.v1 import handling_pb2 as hetao_dot_cases_dot_v1_dot_handling__pb2
 from hetao.cases.v1 import intake_pb2 as hetao_dot_cases_dot_v1_dot_intake__pb2
@@ -137,6 +138,21 @@ class CaseServiceStub:
                 '/hetao.cases.v1.CaseService/RecordFollowUp',
                 request_serializer=hetao_dot_cases_dot_v1_dot_handling__pb2.RecordFollowUpRequest.SerializeToString,
                 response_deserializer=hetao_dot_cases_dot_v1_dot_handling__pb2.RecordFollowUpResponse.FromString,
+                _registered_method=True)
+        self.RecordPerformance = channel.unary_unary(
+                '/hetao.cases.v1.CaseService/RecordPerformance',
+                request_serializer=hetao_dot_cases_dot_v1_dot_closing__pb2.RecordPerformanceRequest.SerializeToString,
+                response_deserializer=hetao_dot_cases_dot_v1_dot_closing__pb2.RecordPerformanceResponse.FromString,
+                _registered_method=True)
+        self.CloseCase = channel.unary_unary(
+                '/hetao.cases.v1.CaseService/CloseCase',
+                request_serializer=hetao_dot_cases_dot_v1_dot_closing__pb2.CloseCaseRequest.SerializeToString,
+                response_deserializer=hetao_dot_cases_dot_v1_dot_closing__pb2.CloseCaseResponse.FromString,
+                _registered_method=True)
+        self.ReopenCase = channel.unary_unary(
+                '/hetao.cases.v1.CaseService/ReopenCase',
+                request_serializer=hetao_dot_cases_dot_v1_dot_closing__pb2.ReopenCaseRequest.SerializeToString,
+                response_deserializer=hetao_dot_cases_dot_v1_dot_closing__pb2.ReopenCaseResponse.FromString,
                 _registered_method=True)
         self.ListTimeline = channel.unary_unary(
                 '/hetao.cases.v1.CaseService/ListTimeline',
@@ -287,15 +303,41 @@ class CaseServiceServicer:
 
     def ConcludeCase(self, request, context):
         """Concludes the case with an outcome, after the review, or at once where the centre did the work itself (no task of a department open).
-        A dispute needs two parties. The parties are asked afterwards (回访); with no party to ask the case closes.
+        A dispute needs two parties. An outcome that is an agreement carries it, with the date of its performance. The parties are asked afterwards
+        (回访); with no party to ask and nothing to perform the case closes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RecordFollowUp(self, request, context):
-        """What one party said when it was asked. All solved: the case closes. Unsolved, where the outcome counts as resolved: the case is reopened
-        under the shorter limit, and the lead works on.
+        """What one party said when it was asked, or that it was not reached: on three different days, and it counts as unreachable. All solved and
+        the agreement performed: the case closes. Unsolved, where the outcome counts as resolved: it waits for the dispatcher, who reopens it.
+        Solved, and a party is not content: it waits for the dispatcher's explanation.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RecordPerformance(self, request, context):
+        """Whether the agreement is performed, with the evidence: before its date, at the second follow-up when it has come, or after the closing.
+        Performed, and everybody was asked: the case closes. In default: it waits for the dispatcher, who reopens it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CloseCase(self, request, context):
+        """Closes a case that is solved though a party is not content, with what it was told (解释结案). Refused while a party calls it unsolved, is
+        still to be asked, or an agreement is not performed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReopenCase(self, request, context):
+        """Takes a concluded or closed case up again, on a coded ground, under the shorter limit (重新办理): it is neither concluded nor resolved until it is
+        so again, and every party will be asked again. The lead works on, or another. A dispatcher may so often; beyond that the centre's director.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -410,6 +452,21 @@ def add_CaseServiceServicer_to_server(servicer, server):
                     servicer.RecordFollowUp,
                     request_deserializer=hetao_dot_cases_dot_v1_dot_handling__pb2.RecordFollowUpRequest.FromString,
                     response_serializer=hetao_dot_cases_dot_v1_dot_handling__pb2.RecordFollowUpResponse.SerializeToString,
+            ),
+            'RecordPerformance': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordPerformance,
+                    request_deserializer=hetao_dot_cases_dot_v1_dot_closing__pb2.RecordPerformanceRequest.FromString,
+                    response_serializer=hetao_dot_cases_dot_v1_dot_closing__pb2.RecordPerformanceResponse.SerializeToString,
+            ),
+            'CloseCase': grpc.unary_unary_rpc_method_handler(
+                    servicer.CloseCase,
+                    request_deserializer=hetao_dot_cases_dot_v1_dot_closing__pb2.CloseCaseRequest.FromString,
+                    response_serializer=hetao_dot_cases_dot_v1_dot_closing__pb2.CloseCaseResponse.SerializeToString,
+            ),
+            'ReopenCase': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReopenCase,
+                    request_deserializer=hetao_dot_cases_dot_v1_dot_closing__pb2.ReopenCaseRequest.FromString,
+                    response_serializer=hetao_dot_cases_dot_v1_dot_closing__pb2.ReopenCaseResponse.SerializeToString,
             ),
             'ListTimeline': grpc.unary_unary_rpc_method_handler(
                     servicer.ListTimeline,
@@ -958,6 +1015,87 @@ class CaseService:
             '/hetao.cases.v1.CaseService/RecordFollowUp',
             hetao_dot_cases_dot_v1_dot_handling__pb2.RecordFollowUpRequest.SerializeToString,
             hetao_dot_cases_dot_v1_dot_handling__pb2.RecordFollowUpResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordPerformance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hetao.cases.v1.CaseService/RecordPerformance',
+            hetao_dot_cases_dot_v1_dot_closing__pb2.RecordPerformanceRequest.SerializeToString,
+            hetao_dot_cases_dot_v1_dot_closing__pb2.RecordPerformanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CloseCase(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hetao.cases.v1.CaseService/CloseCase',
+            hetao_dot_cases_dot_v1_dot_closing__pb2.CloseCaseRequest.SerializeToString,
+            hetao_dot_cases_dot_v1_dot_closing__pb2.CloseCaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReopenCase(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hetao.cases.v1.CaseService/ReopenCase',
+            hetao_dot_cases_dot_v1_dot_closing__pb2.ReopenCaseRequest.SerializeToString,
+            hetao_dot_cases_dot_v1_dot_closing__pb2.ReopenCaseResponse.FromString,
             options,
             channel_credentials,
             insecure,

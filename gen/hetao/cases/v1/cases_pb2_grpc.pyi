@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from grpc import aio as _aio
 from hetao.cases.v1 import cases_pb2 as _cases_pb2
+from hetao.cases.v1 import closing_pb2 as _closing_pb2
 from hetao.cases.v1 import front_pb2 as _front_pb2
 from hetao.cases.v1 import handling_pb2 as _handling_pb2
 from hetao.cases.v1 import intake_pb2 as _intake_pb2
@@ -89,11 +90,25 @@ class CaseServiceStub:
     """The centre takes the submitted results, or sends some of them back (rework)."""
     ConcludeCase: _grpc.UnaryUnaryMultiCallable[_handling_pb2.ConcludeCaseRequest, _handling_pb2.ConcludeCaseResponse]
     """Concludes the case with an outcome, after the review, or at once where the centre did the work itself (no task of a department open).
-    A dispute needs two parties. The parties are asked afterwards (回访); with no party to ask the case closes.
+    A dispute needs two parties. An outcome that is an agreement carries it, with the date of its performance. The parties are asked afterwards
+    (回访); with no party to ask and nothing to perform the case closes.
     """
     RecordFollowUp: _grpc.UnaryUnaryMultiCallable[_handling_pb2.RecordFollowUpRequest, _handling_pb2.RecordFollowUpResponse]
-    """What one party said when it was asked. All solved: the case closes. Unsolved, where the outcome counts as resolved: the case is reopened
-    under the shorter limit, and the lead works on.
+    """What one party said when it was asked, or that it was not reached: on three different days, and it counts as unreachable. All solved and
+    the agreement performed: the case closes. Unsolved, where the outcome counts as resolved: it waits for the dispatcher, who reopens it.
+    Solved, and a party is not content: it waits for the dispatcher's explanation.
+    """
+    RecordPerformance: _grpc.UnaryUnaryMultiCallable[_closing_pb2.RecordPerformanceRequest, _closing_pb2.RecordPerformanceResponse]
+    """Whether the agreement is performed, with the evidence: before its date, at the second follow-up when it has come, or after the closing.
+    Performed, and everybody was asked: the case closes. In default: it waits for the dispatcher, who reopens it.
+    """
+    CloseCase: _grpc.UnaryUnaryMultiCallable[_closing_pb2.CloseCaseRequest, _closing_pb2.CloseCaseResponse]
+    """Closes a case that is solved though a party is not content, with what it was told (解释结案). Refused while a party calls it unsolved, is
+    still to be asked, or an agreement is not performed.
+    """
+    ReopenCase: _grpc.UnaryUnaryMultiCallable[_closing_pb2.ReopenCaseRequest, _closing_pb2.ReopenCaseResponse]
+    """Takes a concluded or closed case up again, on a coded ground, under the shorter limit (重新办理): it is neither concluded nor resolved until it is
+    so again, and every party will be asked again. The lead works on, or another. A dispatcher may so often; beyond that the centre's director.
     """
     ListTimeline: _grpc.UnaryUnaryMultiCallable[_handling_pb2.ListTimelineRequest, _handling_pb2.ListTimelineResponse]
     """What happened to a case, the oldest first, as sentences in Chinese and English."""
@@ -156,11 +171,25 @@ class CaseServiceAsyncStub(CaseServiceStub):
     """The centre takes the submitted results, or sends some of them back (rework)."""
     ConcludeCase: _aio.UnaryUnaryMultiCallable[_handling_pb2.ConcludeCaseRequest, _handling_pb2.ConcludeCaseResponse]  # type: ignore[assignment]
     """Concludes the case with an outcome, after the review, or at once where the centre did the work itself (no task of a department open).
-    A dispute needs two parties. The parties are asked afterwards (回访); with no party to ask the case closes.
+    A dispute needs two parties. An outcome that is an agreement carries it, with the date of its performance. The parties are asked afterwards
+    (回访); with no party to ask and nothing to perform the case closes.
     """
     RecordFollowUp: _aio.UnaryUnaryMultiCallable[_handling_pb2.RecordFollowUpRequest, _handling_pb2.RecordFollowUpResponse]  # type: ignore[assignment]
-    """What one party said when it was asked. All solved: the case closes. Unsolved, where the outcome counts as resolved: the case is reopened
-    under the shorter limit, and the lead works on.
+    """What one party said when it was asked, or that it was not reached: on three different days, and it counts as unreachable. All solved and
+    the agreement performed: the case closes. Unsolved, where the outcome counts as resolved: it waits for the dispatcher, who reopens it.
+    Solved, and a party is not content: it waits for the dispatcher's explanation.
+    """
+    RecordPerformance: _aio.UnaryUnaryMultiCallable[_closing_pb2.RecordPerformanceRequest, _closing_pb2.RecordPerformanceResponse]  # type: ignore[assignment]
+    """Whether the agreement is performed, with the evidence: before its date, at the second follow-up when it has come, or after the closing.
+    Performed, and everybody was asked: the case closes. In default: it waits for the dispatcher, who reopens it.
+    """
+    CloseCase: _aio.UnaryUnaryMultiCallable[_closing_pb2.CloseCaseRequest, _closing_pb2.CloseCaseResponse]  # type: ignore[assignment]
+    """Closes a case that is solved though a party is not content, with what it was told (解释结案). Refused while a party calls it unsolved, is
+    still to be asked, or an agreement is not performed.
+    """
+    ReopenCase: _aio.UnaryUnaryMultiCallable[_closing_pb2.ReopenCaseRequest, _closing_pb2.ReopenCaseResponse]  # type: ignore[assignment]
+    """Takes a concluded or closed case up again, on a coded ground, under the shorter limit (重新办理): it is neither concluded nor resolved until it is
+    so again, and every party will be asked again. The lead works on, or another. A dispatcher may so often; beyond that the centre's director.
     """
     ListTimeline: _aio.UnaryUnaryMultiCallable[_handling_pb2.ListTimelineRequest, _handling_pb2.ListTimelineResponse]  # type: ignore[assignment]
     """What happened to a case, the oldest first, as sentences in Chinese and English."""
@@ -334,7 +363,8 @@ class CaseServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_handling_pb2.ConcludeCaseResponse, _abc.Awaitable[_handling_pb2.ConcludeCaseResponse]]:
         """Concludes the case with an outcome, after the review, or at once where the centre did the work itself (no task of a department open).
-        A dispute needs two parties. The parties are asked afterwards (回访); with no party to ask the case closes.
+        A dispute needs two parties. An outcome that is an agreement carries it, with the date of its performance. The parties are asked afterwards
+        (回访); with no party to ask and nothing to perform the case closes.
         """
 
     @_abc_1.abstractmethod
@@ -343,8 +373,39 @@ class CaseServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _handling_pb2.RecordFollowUpRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_handling_pb2.RecordFollowUpResponse, _abc.Awaitable[_handling_pb2.RecordFollowUpResponse]]:
-        """What one party said when it was asked. All solved: the case closes. Unsolved, where the outcome counts as resolved: the case is reopened
-        under the shorter limit, and the lead works on.
+        """What one party said when it was asked, or that it was not reached: on three different days, and it counts as unreachable. All solved and
+        the agreement performed: the case closes. Unsolved, where the outcome counts as resolved: it waits for the dispatcher, who reopens it.
+        Solved, and a party is not content: it waits for the dispatcher's explanation.
+        """
+
+    @_abc_1.abstractmethod
+    def RecordPerformance(
+        self,
+        request: _closing_pb2.RecordPerformanceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_closing_pb2.RecordPerformanceResponse, _abc.Awaitable[_closing_pb2.RecordPerformanceResponse]]:
+        """Whether the agreement is performed, with the evidence: before its date, at the second follow-up when it has come, or after the closing.
+        Performed, and everybody was asked: the case closes. In default: it waits for the dispatcher, who reopens it.
+        """
+
+    @_abc_1.abstractmethod
+    def CloseCase(
+        self,
+        request: _closing_pb2.CloseCaseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_closing_pb2.CloseCaseResponse, _abc.Awaitable[_closing_pb2.CloseCaseResponse]]:
+        """Closes a case that is solved though a party is not content, with what it was told (解释结案). Refused while a party calls it unsolved, is
+        still to be asked, or an agreement is not performed.
+        """
+
+    @_abc_1.abstractmethod
+    def ReopenCase(
+        self,
+        request: _closing_pb2.ReopenCaseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_closing_pb2.ReopenCaseResponse, _abc.Awaitable[_closing_pb2.ReopenCaseResponse]]:
+        """Takes a concluded or closed case up again, on a coded ground, under the shorter limit (重新办理): it is neither concluded nor resolved until it is
+        so again, and every party will be asked again. The lead works on, or another. A dispatcher may so often; beyond that the centre's director.
         """
 
     @_abc_1.abstractmethod

@@ -85,15 +85,21 @@ class CaseChanged(_message.Message):
     OVERDUE_SINCE_FIELD_NUMBER: _builtins.int
     REPORT_ID_FIELD_NUMBER: _builtins.int
     HANDOVER_ID_FIELD_NUMBER: _builtins.int
+    AWAITS_FIELD_NUMBER: _builtins.int
+    PERFORMANCE_FIELD_NUMBER: _builtins.int
+    PERFORM_BY_FIELD_NUMBER: _builtins.int
+    FOLLOW_UP_FIELD_NUMBER: _builtins.int
+    EXPLAINED_FIELD_NUMBER: _builtins.int
+    REOPEN_GROUND_FIELD_NUMBER: _builtins.int
     case_id: _builtins.str
     epoch: _builtins.int
     """Raised by every install and restore; a higher epoch wins over any version of a lower one."""
     version: _builtins.int
     what: _builtins.str
     """What was done, a short stable word of the model: "register", "accept", "refuse", "transfer", "classify", "dispatch", "sign in", "start",
-    "submit task", "submit result", "review", "send back", "conclude", "follow up", "close", "reopen", "remind", "overdue", "attach", "return",
-    "decide return", "designate", "ask extension", "decide extension", "waive", "reassign", "cancel task", "replace lead",
-    "ask supplement", "bring supplement", "waive supplement", "first receiver".
+    "submit task", "submit result", "review", "send back", "conclude", "follow up", "record performance", "performance due", "close", "reopen",
+    "remind", "overdue", "attach", "return", "decide return", "designate", "ask extension", "decide extension", "waive", "reassign", "cancel task",
+    "replace lead", "ask supplement", "bring supplement", "waive supplement", "first receiver".
     """
     code: _builtins.str
     """The code for life (一案一码) that people type and read."""
@@ -120,6 +126,16 @@ class CaseChanged(_message.Message):
     report_id: _builtins.str
     """The grid report and the hand-over it came from; empty for every other source."""
     handover_id: _builtins.str
+    awaits: _types_pb2.Awaits.ValueType
+    """What the concluded case waits for; unspecified while open, and when it is closed and stays so."""
+    performance: _types_pb2.Performance.ValueType
+    """Of the present conclusion's agreement; unspecified without one."""
+    perform_by: _builtins.str
+    """By which day it, or the rest of it, is to be performed: 2026-04-30; empty when it was performed on the spot."""
+    explained: _builtins.bool
+    """Closed with an explanation to a party that is not content."""
+    reopen_ground: _builtins.str
+    """Code of data/dictionaries/reopen_grounds.toml, of the last reopening."""
     @_builtins.property
     def departments(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Ids of the departments that have a task which is not reassigned, cancelled or waived."""
@@ -151,6 +167,10 @@ class CaseChanged(_message.Message):
     @_builtins.property
     def overdue_since(self) -> _timestamp_pb2.Timestamp:
         """When the limit passed with the case open; unset when it never did."""
+
+    @_builtins.property
+    def follow_up(self) -> _types_pb2.FollowUpCounts:
+        """What the parties of the present conclusion said; unset before there is one."""
 
     def __init__(
         self,
@@ -185,10 +205,16 @@ class CaseChanged(_message.Message):
         overdue_since: _timestamp_pb2.Timestamp | None = ...,
         report_id: _builtins.str = ...,
         handover_id: _builtins.str = ...,
+        awaits: _types_pb2.Awaits.ValueType = ...,
+        performance: _types_pb2.Performance.ValueType = ...,
+        perform_by: _builtins.str = ...,
+        follow_up: _types_pb2.FollowUpCounts | None = ...,
+        explained: _builtins.bool = ...,
+        reopen_ground: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted_at", b"accepted_at", "closed_at", b"closed_at", "concluded_at", b"concluded_at", "due_at", b"due_at", "overdue_since", b"overdue_since", "registered_at", b"registered_at", "reopened_at", b"reopened_at", "resolved_at", b"resolved_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted_at", b"accepted_at", "closed_at", b"closed_at", "concluded_at", b"concluded_at", "due_at", b"due_at", "follow_up", b"follow_up", "overdue_since", b"overdue_since", "registered_at", b"registered_at", "reopened_at", b"reopened_at", "resolved_at", b"resolved_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_at", b"accepted_at", "case_id", b"case_id", "category", b"category", "centre", b"centre", "closed_at", b"closed_at", "code", b"code", "community", b"community", "concluded_at", b"concluded_at", "counts_concluded", b"counts_concluded", "counts_resolved", b"counts_resolved", "county", b"county", "departments", b"departments", "division", b"division", "due_at", b"due_at", "epoch", b"epoch", "handover_id", b"handover_id", "kind", b"kind", "outcome", b"outcome", "overdue_since", b"overdue_since", "registered_at", b"registered_at", "reopened_at", b"reopened_at", "reopened_count", b"reopened_count", "report_id", b"report_id", "resolved_at", b"resolved_at", "restricted", b"restricted", "source", b"source", "state", b"state", "township", b"township", "version", b"version", "what", b"what"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_at", b"accepted_at", "awaits", b"awaits", "case_id", b"case_id", "category", b"category", "centre", b"centre", "closed_at", b"closed_at", "code", b"code", "community", b"community", "concluded_at", b"concluded_at", "counts_concluded", b"counts_concluded", "counts_resolved", b"counts_resolved", "county", b"county", "departments", b"departments", "division", b"division", "due_at", b"due_at", "epoch", b"epoch", "explained", b"explained", "follow_up", b"follow_up", "handover_id", b"handover_id", "kind", b"kind", "outcome", b"outcome", "overdue_since", b"overdue_since", "perform_by", b"perform_by", "performance", b"performance", "registered_at", b"registered_at", "reopen_ground", b"reopen_ground", "reopened_at", b"reopened_at", "reopened_count", b"reopened_count", "report_id", b"report_id", "resolved_at", b"resolved_at", "restricted", b"restricted", "source", b"source", "state", b"state", "township", b"township", "version", b"version", "what", b"what"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from hetao.cases.v1 import agreement_pb2 as _agreement_pb2
 from hetao.cases.v1 import case_pb2 as _case_pb2
 from hetao.cases.v1 import types_pb2 as _types_pb2
 import builtins as _builtins
@@ -271,6 +272,8 @@ class ConcludeCaseRequest(_message.Message):
     NOTE_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    AGREEMENT_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
     case_id: _builtins.str
     """The case."""
     outcome: _types_pb2.Outcome.ValueType
@@ -281,6 +284,12 @@ class ConcludeCaseRequest(_message.Message):
     """Version that the caller was shown; a newer one refuses. Left out: no matter."""
     request_id: _builtins.str
     """Repeat it to repeat the answer, not the effect."""
+    channel: _builtins.str
+    """The right channel that the parties were told, or the authority that it goes to, where the outcome asks for it; no person's name."""
+    @_builtins.property
+    def agreement(self) -> _agreement_pb2.NewAgreement:
+        """What the parties agreed on; with an outcome that is an agreement, and with no other (data/dictionaries/outcomes.toml)."""
+
     def __init__(
         self,
         *,
@@ -289,10 +298,12 @@ class ConcludeCaseRequest(_message.Message):
         note: _builtins.str = ...,
         etag: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        agreement: _agreement_pb2.NewAgreement | None = ...,
+        channel: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_id", b"case_id", "etag", b"etag", "note", b"note", "outcome", b"outcome", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "case_id", b"case_id", "channel", b"channel", "etag", b"etag", "note", b"note", "outcome", b"outcome", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -336,12 +347,13 @@ class RecordFollowUpRequest(_message.Message):
     NOTE_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    IN_TIME_FIELD_NUMBER: _builtins.int
     case_id: _builtins.str
     """The case."""
     party_id: _builtins.str
     """The party."""
     contacted: _builtins.bool
-    """It was reached. The two answers belong to it and are empty otherwise."""
+    """It was reached. The answers belong to it and are empty otherwise; a vain call counts as one try a day."""
     solved: _types_pb2.Solved.ValueType
     """Whether it says the matter is solved."""
     satisfaction: _types_pb2.Satisfaction.ValueType
@@ -352,6 +364,8 @@ class RecordFollowUpRequest(_message.Message):
     """Version that the caller was shown; a newer one refuses. Left out: no matter."""
     request_id: _builtins.str
     """Repeat it to repeat the answer, not the effect."""
+    in_time: _types_pb2.InTime.ValueType
+    """Whether it says that it was contacted in time; left out where it did not say."""
     def __init__(
         self,
         *,
@@ -363,10 +377,11 @@ class RecordFollowUpRequest(_message.Message):
         note: _builtins.str = ...,
         etag: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        in_time: _types_pb2.InTime.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_id", b"case_id", "contacted", b"contacted", "etag", b"etag", "note", b"note", "party_id", b"party_id", "request_id", b"request_id", "satisfaction", b"satisfaction", "solved", b"solved"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_id", b"case_id", "contacted", b"contacted", "etag", b"etag", "in_time", b"in_time", "note", b"note", "party_id", b"party_id", "request_id", b"request_id", "satisfaction", b"satisfaction", "solved", b"solved"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

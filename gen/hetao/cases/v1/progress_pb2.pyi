@@ -68,6 +68,8 @@ class LookupCaseProgressResponse(_message.Message):
     OUTCOME_FIELD_NUMBER: _builtins.int
     CHANNEL_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
+    PERFORMANCE_FIELD_NUMBER: _builtins.int
+    PERFORM_BY_FIELD_NUMBER: _builtins.int
     code: _builtins.str
     """The case's code."""
     kind: _types_pb2.Kind.ValueType
@@ -83,7 +85,11 @@ class LookupCaseProgressResponse(_message.Message):
     outcome: _types_pb2.Outcome.ValueType
     """How it came out."""
     channel: _builtins.str
-    """The right channel, where it was not accepted."""
+    """The right channel, where it was not accepted, or ended without being resolved."""
+    performance: _types_pb2.Performance.ValueType
+    """Whether the agreement is performed, where there is one."""
+    perform_by: _builtins.str
+    """By which day it, or the rest of it, is to be performed."""
     @_builtins.property
     def stage(self) -> _common_pb2.Text:
         """Where it stands and what comes next, in words."""
@@ -111,8 +117,8 @@ class LookupCaseProgressResponse(_message.Message):
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProgressStep]:
         """The steps that concern the parties, the oldest first: registered; papers asked for and brought; accepted, not accepted or transferred; given to
-        departments; under review;
-        concluded; closed; taken up again. Not among them: what happens between the centre and the departments, and what other parties said.
+        departments; under review; concluded; the agreement, its date and its performance; closed; taken up again. Not among them: what happens between
+        the centre and the departments, and what other parties said.
         """
 
     def __init__(
@@ -133,10 +139,12 @@ class LookupCaseProgressResponse(_message.Message):
         outcome: _types_pb2.Outcome.ValueType = ...,
         channel: _builtins.str = ...,
         steps: _abc.Iterable[Global___ProgressStep] | None = ...,
+        performance: _types_pb2.Performance.ValueType = ...,
+        perform_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["accepted_at", b"accepted_at", "concluded_at", b"concluded_at", "due_at", b"due_at", "registered_at", b"registered_at", "stage", b"stage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_at", b"accepted_at", "centre_name", b"centre_name", "channel", b"channel", "code", b"code", "concluded_at", b"concluded_at", "departments", b"departments", "due_at", b"due_at", "kind", b"kind", "name", b"name", "outcome", b"outcome", "registered_at", b"registered_at", "role", b"role", "stage", b"stage", "state", b"state", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_at", b"accepted_at", "centre_name", b"centre_name", "channel", b"channel", "code", b"code", "concluded_at", b"concluded_at", "departments", b"departments", "due_at", b"due_at", "kind", b"kind", "name", b"name", "outcome", b"outcome", "perform_by", b"perform_by", "performance", b"performance", "registered_at", b"registered_at", "role", b"role", "stage", b"stage", "state", b"state", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -22,47 +22,74 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from hetao.options.v1 import options_pb2 as hetao_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ahetao/cases/v1/types.proto\x12\x0ehetao.cases.v1*\x93\x01\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x10\n\x0cKIND_DISPUTE\x10\x01\x12\x10\n\x0cKIND_REQUEST\x10\x02\x12\x15\n\x11KIND_CONSULTATION\x10\x03\x12\x11\n\rKIND_PETITION\x10\x04\x12\x16\n\x12KIND_SECURITY_CLUE\x10\x05\x12\x0f\n\x0bKIND_HAZARD\x10\x06*\xbe\x02\n\tCaseState\x12\x1a\n\x16\x43\x41SE_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43\x41SE_STATE_REGISTERED\x10\x01\x12\x1b\n\x17\x43\x41SE_STATE_NOT_ACCEPTED\x10\x02\x12\x1a\n\x16\x43\x41SE_STATE_TRANSFERRED\x10\x03\x12\x17\n\x13\x43\x41SE_STATE_ACCEPTED\x10\x04\x12\x17\n\x13\x43\x41SE_STATE_HANDLING\x10\x05\x12\x1f\n\x1b\x43\x41SE_STATE_RESULT_SUBMITTED\x10\x06\x12\x1c\n\x18\x43\x41SE_STATE_CENTRE_REVIEW\x10\x07\x12\x18\n\x14\x43\x41SE_STATE_FOLLOW_UP\x10\x08\x12\x15\n\x11\x43\x41SE_STATE_CLOSED\x10\t\x12\x1f\n\x1b\x43\x41SE_STATE_SUPPLEMENT_ASKED\x10\n*\xb1\x02\n\tTaskState\x12\x1a\n\x16TASK_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15TASK_STATE_DISPATCHED\x10\x01\x12\x18\n\x14TASK_STATE_SIGNED_IN\x10\x02\x12\x17\n\x13TASK_STATE_HANDLING\x10\x03\x12\x1f\n\x1bTASK_STATE_RESULT_SUBMITTED\x10\x04\x12\x17\n\x13TASK_STATE_ACCEPTED\x10\x05\x12\x15\n\x11TASK_STATE_REWORK\x10\x06\x12\x1d\n\x19TASK_STATE_RETURN_PENDING\x10\x07\x12\x19\n\x15TASK_STATE_REASSIGNED\x10\x08\x12\x18\n\x14TASK_STATE_CANCELLED\x10\t\x12\x15\n\x11TASK_STATE_WAIVED\x10\n*l\n\x0eReturnDecision\x12\x1f\n\x1bRETURN_DECISION_UNSPECIFIED\x10\x00\x12\x1a\n\x16RETURN_DECISION_UPHELD\x10\x01\x12\x1d\n\x19RETURN_DECISION_OVERRULED\x10\x02*\x96\x01\n\x11\x45xtensionDecision\x12\"\n\x1e\x45XTENSION_DECISION_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x45XTENSION_DECISION_GRANTED\x10\x01\x12\x1e\n\x1a\x45XTENSION_DECISION_REFUSED\x10\x02\x12\x1d\n\x19\x45XTENSION_DECISION_LAPSED\x10\x03*\xec\x02\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x1d\n\x19OUTCOME_WRITTEN_AGREEMENT\x10\x01\x12\x1a\n\x16OUTCOME_ORAL_AGREEMENT\x10\x02\x12\x1a\n\x16OUTCOME_OWN_SETTLEMENT\x10\x03\x12#\n\x1fOUTCOME_ADMINISTRATIVE_HANDLING\x10\x04\x12\x1d\n\x19OUTCOME_AWARD_OR_JUDGMENT\x10\x05\x12\x1f\n\x1bOUTCOME_FAILED_CHANNEL_TOLD\x10\x06\x12\x19\n\x15OUTCOME_PARTY_REFUSED\x10\x07\x12 \n\x1cOUTCOME_WITHDRAWN_RECONCILED\x10\x08\x12\x1b\n\x17OUTCOME_WITHDRAWN_OTHER\x10\t\x12\x1b\n\x17OUTCOME_TRANSFERRED_OUT\x10\n\x12\x15\n\x11OUTCOME_UNFOUNDED\x10\x0b*\x83\x01\n\x06Source\x12\x16\n\x12SOURCE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSOURCE_WALK_IN\x10\x01\x12\x0f\n\x0bSOURCE_GRID\x10\x02\x12\x12\n\x0eSOURCE_HOTLINE\x10\x03\x12\x11\n\rSOURCE_ONLINE\x10\x04\x12\x15\n\x11SOURCE_DEPARTMENT\x10\x05*u\n\x05Scale\x12\x15\n\x11SCALE_UNSPECIFIED\x10\x00\x12\x14\n\x10SCALE_INDIVIDUAL\x10\x01\x12\x0f\n\x0bSCALE_GROUP\x10\x02\x12\x15\n\x11SCALE_MAJOR_GROUP\x10\x03\x12\x17\n\x13SCALE_EXTREME_GROUP\x10\x04*J\n\x04Risk\x12\x14\n\x10RISK_UNSPECIFIED\x10\x00\x12\x0c\n\x08RISK_LOW\x10\x01\x12\x0f\n\x0bRISK_MEDIUM\x10\x02\x12\r\n\tRISK_HIGH\x10\x03*o\n\nComplexity\x12\x1a\n\x16\x43OMPLEXITY_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43OMPLEXITY_SIMPLE\x10\x01\x12\x16\n\x12\x43OMPLEXITY_GENERAL\x10\x02\x12\x16\n\x12\x43OMPLEXITY_COMPLEX\x10\x03*r\n\tPartyRole\x12\x1a\n\x16PARTY_ROLE_UNSPECIFIED\x10\x00\x12\x18\n\x14PARTY_ROLE_APPLICANT\x10\x01\x12\x19\n\x15PARTY_ROLE_RESPONDENT\x10\x02\x12\x14\n\x10PARTY_ROLE_THIRD\x10\x03*\x86\x01\n\tPartyType\x12\x1a\n\x16PARTY_TYPE_UNSPECIFIED\x10\x00\x12\x1d\n\x19PARTY_TYPE_NATURAL_PERSON\x10\x01\x12\x1b\n\x17PARTY_TYPE_LEGAL_PERSON\x10\x02\x12!\n\x1dPARTY_TYPE_OTHER_ORGANISATION\x10\x03*?\n\x06Solved\x12\x16\n\x12SOLVED_UNSPECIFIED\x10\x00\x12\x0e\n\nSOLVED_YES\x10\x01\x12\r\n\tSOLVED_NO\x10\x02*\xcf\x01\n\x0cSatisfaction\x12\x1c\n\x18SATISFACTION_UNSPECIFIED\x10\x00\x12\x1f\n\x1bSATISFACTION_VERY_SATISFIED\x10\x01\x12\x1a\n\x16SATISFACTION_SATISFIED\x10\x02\x12!\n\x1dSATISFACTION_FAIRLY_SATISFIED\x10\x03\x12\x1d\n\x19SATISFACTION_DISSATISFIED\x10\x04\x12\"\n\x1eSATISFACTION_VERY_DISSATISFIED\x10\x05*m\n\x0eReviewDecision\x12\x1f\n\x1bREVIEW_DECISION_UNSPECIFIED\x10\x00\x12\x1b\n\x17REVIEW_DECISION_APPROVE\x10\x01\x12\x1d\n\x19REVIEW_DECISION_SEND_BACK\x10\x02*l\n\x08\x44\x65skMode\x12\x19\n\x15\x44\x45SK_MODE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x44\x45SK_MODE_RESIDENT\x10\x01\x12\x16\n\x12\x44\x45SK_MODE_ROTATING\x10\x02\x12\x15\n\x11\x44\x45SK_MODE_ON_CALL\x10\x03*_\n\x0b\x43\x65ntreLevel\x12\x1c\n\x18\x43\x45NTRE_LEVEL_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43\x45NTRE_LEVEL_COUNTY\x10\x01\x12\x19\n\x15\x43\x45NTRE_LEVEL_TOWNSHIP\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ahetao/cases/v1/types.proto\x12\x0ehetao.cases.v1\x1a\x1ehetao/options/v1/options.proto\"\xc3\x02\n\x0e\x46ollowUpCounts\x12!\n\x07parties\x18\x01 \x01(\x05\x42\x10\xaa\xbb\x18\x0c\xe5\xbd\x93\xe4\xba\x8b\xe4\xba\xba\xe6\x95\xb0\x12!\n\x07settled\x18\x02 \x01(\x05\x42\x10\xaa\xbb\x18\x0c\xe5\xb7\xb2\xe5\x9b\x9e\xe8\xae\xbf\xe6\x95\xb0\x12&\n\teffective\x18\x03 \x01(\x05\x42\x13\xaa\xbb\x18\x0f\xe6\x9c\x89\xe6\x95\x88\xe5\x9b\x9e\xe8\xae\xbf\xe6\x95\xb0\x12/\n\x0csaid_in_time\x18\x04 \x01(\x05\x42\x19\xaa\xbb\x18\x15\xe7\xad\x94\xe5\xa4\x8d\xe8\x81\x94\xe7\xb3\xbb\xe6\x83\x85\xe5\x86\xb5\xe6\x95\xb0\x12$\n\x07in_time\x18\x05 \x01(\x05\x42\x13\xaa\xbb\x18\x0f\xe8\x81\x94\xe7\xb3\xbb\xe5\x8f\x8a\xe6\x97\xb6\xe6\x95\xb0\x12 \n\x06solved\x18\x06 \x01(\x05\x42\x10\xaa\xbb\x18\x0c\xe5\xb7\xb2\xe8\xa7\xa3\xe5\x86\xb3\xe6\x95\xb0\x12(\n\x11said_satisfaction\x18\x07 \x01(\x05\x42\r\xaa\xbb\x18\t\xe8\xaf\x84\xe4\xbb\xb7\xe6\x95\xb0\x12 \n\tsatisfied\x18\x08 \x01(\x05\x42\r\xaa\xbb\x18\t\xe6\xbb\xa1\xe6\x84\x8f\xe6\x95\xb0*\x93\x01\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x10\n\x0cKIND_DISPUTE\x10\x01\x12\x10\n\x0cKIND_REQUEST\x10\x02\x12\x15\n\x11KIND_CONSULTATION\x10\x03\x12\x11\n\rKIND_PETITION\x10\x04\x12\x16\n\x12KIND_SECURITY_CLUE\x10\x05\x12\x0f\n\x0bKIND_HAZARD\x10\x06*\xbe\x02\n\tCaseState\x12\x1a\n\x16\x43\x41SE_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43\x41SE_STATE_REGISTERED\x10\x01\x12\x1b\n\x17\x43\x41SE_STATE_NOT_ACCEPTED\x10\x02\x12\x1a\n\x16\x43\x41SE_STATE_TRANSFERRED\x10\x03\x12\x17\n\x13\x43\x41SE_STATE_ACCEPTED\x10\x04\x12\x17\n\x13\x43\x41SE_STATE_HANDLING\x10\x05\x12\x1f\n\x1b\x43\x41SE_STATE_RESULT_SUBMITTED\x10\x06\x12\x1c\n\x18\x43\x41SE_STATE_CENTRE_REVIEW\x10\x07\x12\x18\n\x14\x43\x41SE_STATE_FOLLOW_UP\x10\x08\x12\x15\n\x11\x43\x41SE_STATE_CLOSED\x10\t\x12\x1f\n\x1b\x43\x41SE_STATE_SUPPLEMENT_ASKED\x10\n*\xb1\x02\n\tTaskState\x12\x1a\n\x16TASK_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15TASK_STATE_DISPATCHED\x10\x01\x12\x18\n\x14TASK_STATE_SIGNED_IN\x10\x02\x12\x17\n\x13TASK_STATE_HANDLING\x10\x03\x12\x1f\n\x1bTASK_STATE_RESULT_SUBMITTED\x10\x04\x12\x17\n\x13TASK_STATE_ACCEPTED\x10\x05\x12\x15\n\x11TASK_STATE_REWORK\x10\x06\x12\x1d\n\x19TASK_STATE_RETURN_PENDING\x10\x07\x12\x19\n\x15TASK_STATE_REASSIGNED\x10\x08\x12\x18\n\x14TASK_STATE_CANCELLED\x10\t\x12\x15\n\x11TASK_STATE_WAIVED\x10\n*l\n\x0eReturnDecision\x12\x1f\n\x1bRETURN_DECISION_UNSPECIFIED\x10\x00\x12\x1a\n\x16RETURN_DECISION_UPHELD\x10\x01\x12\x1d\n\x19RETURN_DECISION_OVERRULED\x10\x02*\x96\x01\n\x11\x45xtensionDecision\x12\"\n\x1e\x45XTENSION_DECISION_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x45XTENSION_DECISION_GRANTED\x10\x01\x12\x1e\n\x1a\x45XTENSION_DECISION_REFUSED\x10\x02\x12\x1d\n\x19\x45XTENSION_DECISION_LAPSED\x10\x03*\xec\x02\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x1d\n\x19OUTCOME_WRITTEN_AGREEMENT\x10\x01\x12\x1a\n\x16OUTCOME_ORAL_AGREEMENT\x10\x02\x12\x1a\n\x16OUTCOME_OWN_SETTLEMENT\x10\x03\x12#\n\x1fOUTCOME_ADMINISTRATIVE_HANDLING\x10\x04\x12\x1d\n\x19OUTCOME_AWARD_OR_JUDGMENT\x10\x05\x12\x1f\n\x1bOUTCOME_FAILED_CHANNEL_TOLD\x10\x06\x12\x19\n\x15OUTCOME_PARTY_REFUSED\x10\x07\x12 \n\x1cOUTCOME_WITHDRAWN_RECONCILED\x10\x08\x12\x1b\n\x17OUTCOME_WITHDRAWN_OTHER\x10\t\x12\x1b\n\x17OUTCOME_TRANSFERRED_OUT\x10\n\x12\x15\n\x11OUTCOME_UNFOUNDED\x10\x0b*\x83\x01\n\x06Source\x12\x16\n\x12SOURCE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSOURCE_WALK_IN\x10\x01\x12\x0f\n\x0bSOURCE_GRID\x10\x02\x12\x12\n\x0eSOURCE_HOTLINE\x10\x03\x12\x11\n\rSOURCE_ONLINE\x10\x04\x12\x15\n\x11SOURCE_DEPARTMENT\x10\x05*u\n\x05Scale\x12\x15\n\x11SCALE_UNSPECIFIED\x10\x00\x12\x14\n\x10SCALE_INDIVIDUAL\x10\x01\x12\x0f\n\x0bSCALE_GROUP\x10\x02\x12\x15\n\x11SCALE_MAJOR_GROUP\x10\x03\x12\x17\n\x13SCALE_EXTREME_GROUP\x10\x04*J\n\x04Risk\x12\x14\n\x10RISK_UNSPECIFIED\x10\x00\x12\x0c\n\x08RISK_LOW\x10\x01\x12\x0f\n\x0bRISK_MEDIUM\x10\x02\x12\r\n\tRISK_HIGH\x10\x03*o\n\nComplexity\x12\x1a\n\x16\x43OMPLEXITY_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43OMPLEXITY_SIMPLE\x10\x01\x12\x16\n\x12\x43OMPLEXITY_GENERAL\x10\x02\x12\x16\n\x12\x43OMPLEXITY_COMPLEX\x10\x03*r\n\tPartyRole\x12\x1a\n\x16PARTY_ROLE_UNSPECIFIED\x10\x00\x12\x18\n\x14PARTY_ROLE_APPLICANT\x10\x01\x12\x19\n\x15PARTY_ROLE_RESPONDENT\x10\x02\x12\x14\n\x10PARTY_ROLE_THIRD\x10\x03*\x86\x01\n\tPartyType\x12\x1a\n\x16PARTY_TYPE_UNSPECIFIED\x10\x00\x12\x1d\n\x19PARTY_TYPE_NATURAL_PERSON\x10\x01\x12\x1b\n\x17PARTY_TYPE_LEGAL_PERSON\x10\x02\x12!\n\x1dPARTY_TYPE_OTHER_ORGANISATION\x10\x03*?\n\x06Solved\x12\x16\n\x12SOLVED_UNSPECIFIED\x10\x00\x12\x0e\n\nSOLVED_YES\x10\x01\x12\r\n\tSOLVED_NO\x10\x02*B\n\x06InTime\x12\x17\n\x13IN_TIME_UNSPECIFIED\x10\x00\x12\x0f\n\x0bIN_TIME_YES\x10\x01\x12\x0e\n\nIN_TIME_NO\x10\x02*d\n\rAgreementForm\x12\x1e\n\x1a\x41GREEMENT_FORM_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x41GREEMENT_FORM_WRITTEN\x10\x01\x12\x17\n\x13\x41GREEMENT_FORM_ORAL\x10\x02*\x9c\x01\n\x0bPerformance\x12\x1b\n\x17PERFORMANCE_UNSPECIFIED\x10\x00\x12\x17\n\x13PERFORMANCE_NOT_DUE\x10\x01\x12\x19\n\x15PERFORMANCE_PERFORMED\x10\x02\x12 \n\x1cPERFORMANCE_PARTLY_PERFORMED\x10\x03\x12\x1a\n\x16PERFORMANCE_IN_DEFAULT\x10\x04*\x97\x01\n\x06\x41waits\x12\x16\n\x12\x41WAITS_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x41WAITS_ANSWERS\x10\x01\x12\x16\n\x12\x41WAITS_PERFORMANCE\x10\x02\x12\x1b\n\x17\x41WAITS_SECOND_FOLLOW_UP\x10\x03\x12\x16\n\x12\x41WAITS_EXPLANATION\x10\x04\x12\x14\n\x10\x41WAITS_REOPENING\x10\x05*\xcf\x01\n\x0cSatisfaction\x12\x1c\n\x18SATISFACTION_UNSPECIFIED\x10\x00\x12\x1f\n\x1bSATISFACTION_VERY_SATISFIED\x10\x01\x12\x1a\n\x16SATISFACTION_SATISFIED\x10\x02\x12!\n\x1dSATISFACTION_FAIRLY_SATISFIED\x10\x03\x12\x1d\n\x19SATISFACTION_DISSATISFIED\x10\x04\x12\"\n\x1eSATISFACTION_VERY_DISSATISFIED\x10\x05*m\n\x0eReviewDecision\x12\x1f\n\x1bREVIEW_DECISION_UNSPECIFIED\x10\x00\x12\x1b\n\x17REVIEW_DECISION_APPROVE\x10\x01\x12\x1d\n\x19REVIEW_DECISION_SEND_BACK\x10\x02*l\n\x08\x44\x65skMode\x12\x19\n\x15\x44\x45SK_MODE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x44\x45SK_MODE_RESIDENT\x10\x01\x12\x16\n\x12\x44\x45SK_MODE_ROTATING\x10\x02\x12\x15\n\x11\x44\x45SK_MODE_ON_CALL\x10\x03*_\n\x0b\x43\x65ntreLevel\x12\x1c\n\x18\x43\x45NTRE_LEVEL_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43\x45NTRE_LEVEL_COUNTY\x10\x01\x12\x19\n\x15\x43\x45NTRE_LEVEL_TOWNSHIP\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hetao.cases.v1.types_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_KIND']._serialized_start=47
-  _globals['_KIND']._serialized_end=194
-  _globals['_CASESTATE']._serialized_start=197
-  _globals['_CASESTATE']._serialized_end=515
-  _globals['_TASKSTATE']._serialized_start=518
-  _globals['_TASKSTATE']._serialized_end=823
-  _globals['_RETURNDECISION']._serialized_start=825
-  _globals['_RETURNDECISION']._serialized_end=933
-  _globals['_EXTENSIONDECISION']._serialized_start=936
-  _globals['_EXTENSIONDECISION']._serialized_end=1086
-  _globals['_OUTCOME']._serialized_start=1089
-  _globals['_OUTCOME']._serialized_end=1453
-  _globals['_SOURCE']._serialized_start=1456
-  _globals['_SOURCE']._serialized_end=1587
-  _globals['_SCALE']._serialized_start=1589
-  _globals['_SCALE']._serialized_end=1706
-  _globals['_RISK']._serialized_start=1708
-  _globals['_RISK']._serialized_end=1782
-  _globals['_COMPLEXITY']._serialized_start=1784
-  _globals['_COMPLEXITY']._serialized_end=1895
-  _globals['_PARTYROLE']._serialized_start=1897
-  _globals['_PARTYROLE']._serialized_end=2011
-  _globals['_PARTYTYPE']._serialized_start=2014
-  _globals['_PARTYTYPE']._serialized_end=2148
-  _globals['_SOLVED']._serialized_start=2150
-  _globals['_SOLVED']._serialized_end=2213
-  _globals['_SATISFACTION']._serialized_start=2216
-  _globals['_SATISFACTION']._serialized_end=2423
-  _globals['_REVIEWDECISION']._serialized_start=2425
-  _globals['_REVIEWDECISION']._serialized_end=2534
-  _globals['_DESKMODE']._serialized_start=2536
-  _globals['_DESKMODE']._serialized_end=2644
-  _globals['_CENTRELEVEL']._serialized_start=2646
-  _globals['_CENTRELEVEL']._serialized_end=2741
+  _globals['_FOLLOWUPCOUNTS'].fields_by_name['parties']._loaded_options = None
+  _globals['_FOLLOWUPCOUNTS'].fields_by_name['parties']._serialized_options = b'\252\273\030\014\345\275\223\344\272\213\344\272\272\346\225\260'
+  _globals['_FOLLOWUPCOUNTS'].fields_by_name['settled']._loaded_options = None
+  _globals['_FOLLOWUPCOUNTS'].fields_by_name['settled']._serialized_options = b'\252\273\030\014\345\267\262\345\233\236\350\256\277\346\225\260'
+  _globals['_FOLLOWUPCOUNTS'].fields_by_name['effective']._loaded_options = None
+  _globals['_FOLLOWUPCOUNTS'].fields_by_name['effective']._serialized_options = b'\252\273\030\017\346\234\211\346\225\210\345\233\236\350\256\277\346\225\260'
+  _globals['_FOLLOWUPCOUNTS'].fields_by_name['said_in_time']._loaded_options = None
+  _globals['_FOLLOWUPCOUNTS'].fields_by_name['said_in_time']._serialized_options = b'\252\273\030\025\347\255\224\345\244\215\350\201\224\347\263\273\346\203\205\345\206\265\346\225\260'
+  _globals['_FOLLOWUPCOUNTS'].fields_by_name['in_time']._loaded_options = None
+  _globals['_FOLLOWUPCOUNTS'].fields_by_name['in_time']._serialized_options = b'\252\273\030\017\350\201\224\347\263\273\345\217\212\346\227\266\346\225\260'
+  _globals['_FOLLOWUPCOUNTS'].fields_by_name['solved']._loaded_options = None
+  _globals['_FOLLOWUPCOUNTS'].fields_by_name['solved']._serialized_options = b'\252\273\030\014\345\267\262\350\247\243\345\206\263\346\225\260'
+  _globals['_FOLLOWUPCOUNTS'].fields_by_name['said_satisfaction']._loaded_options = None
+  _globals['_FOLLOWUPCOUNTS'].fields_by_name['said_satisfaction']._serialized_options = b'\252\273\030\t\350\257\204\344\273\267\346\225\260'
+  _globals['_FOLLOWUPCOUNTS'].fields_by_name['satisfied']._loaded_options = None
+  _globals['_FOLLOWUPCOUNTS'].fields_by_name['satisfied']._serialized_options = b'\252\273\030\t\346\273\241\346\204\217\346\225\260'
+  _globals['_KIND']._serialized_start=405
+  _globals['_KIND']._serialized_end=552
+  _globals['_CASESTATE']._serialized_start=555
+  _globals['_CASESTATE']._serialized_end=873
+  _globals['_TASKSTATE']._serialized_start=876
+  _globals['_TASKSTATE']._serialized_end=1181
+  _globals['_RETURNDECISION']._serialized_start=1183
+  _globals['_RETURNDECISION']._serialized_end=1291
+  _globals['_EXTENSIONDECISION']._serialized_start=1294
+  _globals['_EXTENSIONDECISION']._serialized_end=1444
+  _globals['_OUTCOME']._serialized_start=1447
+  _globals['_OUTCOME']._serialized_end=1811
+  _globals['_SOURCE']._serialized_start=1814
+  _globals['_SOURCE']._serialized_end=1945
+  _globals['_SCALE']._serialized_start=1947
+  _globals['_SCALE']._serialized_end=2064
+  _globals['_RISK']._serialized_start=2066
+  _globals['_RISK']._serialized_end=2140
+  _globals['_COMPLEXITY']._serialized_start=2142
+  _globals['_COMPLEXITY']._serialized_end=2253
+  _globals['_PARTYROLE']._serialized_start=2255
+  _globals['_PARTYROLE']._serialized_end=2369
+  _globals['_PARTYTYPE']._serialized_start=2372
+  _globals['_PARTYTYPE']._serialized_end=2506
+  _globals['_SOLVED']._serialized_start=2508
+  _globals['_SOLVED']._serialized_end=2571
+  _globals['_INTIME']._serialized_start=2573
+  _globals['_INTIME']._serialized_end=2639
+  _globals['_AGREEMENTFORM']._serialized_start=2641
+  _globals['_AGREEMENTFORM']._serialized_end=2741
+  _globals['_PERFORMANCE']._serialized_start=2744
+  _globals['_PERFORMANCE']._serialized_end=2900
+  _globals['_AWAITS']._serialized_start=2903
+  _globals['_AWAITS']._serialized_end=3054
+  _globals['_SATISFACTION']._serialized_start=3057
+  _globals['_SATISFACTION']._serialized_end=3264
+  _globals['_REVIEWDECISION']._serialized_start=3266
+  _globals['_REVIEWDECISION']._serialized_end=3375
+  _globals['_DESKMODE']._serialized_start=3377
+  _globals['_DESKMODE']._serialized_end=3485
+  _globals['_CENTRELEVEL']._serialized_start=3487
+  _globals['_CENTRELEVEL']._serialized_end=3582
+  _globals['_FOLLOWUPCOUNTS']._serialized_start=79
+  _globals['_FOLLOWUPCOUNTS']._serialized_end=402
 # @@protoc_insertion_point(module_scope)

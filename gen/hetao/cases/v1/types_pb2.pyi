@@ -4,15 +4,16 @@ isort:skip_file
 """
 
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
 
-if sys.version_info >= (3, 10):
-    from typing import TypeAlias as _TypeAlias
+if sys.version_info >= (3, 11):
+    from typing import TypeAlias as _TypeAlias, Never as _Never
 else:
-    from typing_extensions import TypeAlias as _TypeAlias
+    from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -462,6 +463,114 @@ SOLVED_NO: Solved.ValueType  # 2
 """未解决"""
 Global___Solved: _TypeAlias = Solved  # noqa: Y015
 
+class _InTime:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _InTimeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_InTime.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    IN_TIME_UNSPECIFIED: _InTime.ValueType  # 0
+    IN_TIME_YES: _InTime.ValueType  # 1
+    """联系及时"""
+    IN_TIME_NO: _InTime.ValueType  # 2
+    """联系不及时"""
+
+class InTime(_InTime, metaclass=_InTimeEnumTypeWrapper):
+    """Whether a party says that it was contacted in time when its matter was handled (联系及时): the response rate (响应率) is made of it."""
+
+IN_TIME_UNSPECIFIED: InTime.ValueType  # 0
+IN_TIME_YES: InTime.ValueType  # 1
+"""联系及时"""
+IN_TIME_NO: InTime.ValueType  # 2
+"""联系不及时"""
+Global___InTime: _TypeAlias = InTime  # noqa: Y015
+
+class _AgreementForm:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AgreementFormEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AgreementForm.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    AGREEMENT_FORM_UNSPECIFIED: _AgreementForm.ValueType  # 0
+    AGREEMENT_FORM_WRITTEN: _AgreementForm.ValueType  # 1
+    """书面"""
+    AGREEMENT_FORM_ORAL: _AgreementForm.ValueType  # 2
+    """口头"""
+
+class AgreementForm(_AgreementForm, metaclass=_AgreementFormEnumTypeWrapper):
+    """How the parties agreed."""
+
+AGREEMENT_FORM_UNSPECIFIED: AgreementForm.ValueType  # 0
+AGREEMENT_FORM_WRITTEN: AgreementForm.ValueType  # 1
+"""书面"""
+AGREEMENT_FORM_ORAL: AgreementForm.ValueType  # 2
+"""口头"""
+Global___AgreementForm: _TypeAlias = AgreementForm  # noqa: Y015
+
+class _Performance:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PerformanceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Performance.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PERFORMANCE_UNSPECIFIED: _Performance.ValueType  # 0
+    PERFORMANCE_NOT_DUE: _Performance.ValueType  # 1
+    """未到履行期, or not looked at since"""
+    PERFORMANCE_PERFORMED: _Performance.ValueType  # 2
+    """已履行"""
+    PERFORMANCE_PARTLY_PERFORMED: _Performance.ValueType  # 3
+    """部分履行: the rest has a date of its own."""
+    PERFORMANCE_IN_DEFAULT: _Performance.ValueType  # 4
+    """逾期未履行"""
+
+class Performance(_Performance, metaclass=_PerformanceEnumTypeWrapper):
+    """Whether an agreement is performed. The centre supervises it (人民调解法第三十一条)."""
+
+PERFORMANCE_UNSPECIFIED: Performance.ValueType  # 0
+PERFORMANCE_NOT_DUE: Performance.ValueType  # 1
+"""未到履行期, or not looked at since"""
+PERFORMANCE_PERFORMED: Performance.ValueType  # 2
+"""已履行"""
+PERFORMANCE_PARTLY_PERFORMED: Performance.ValueType  # 3
+"""部分履行: the rest has a date of its own."""
+PERFORMANCE_IN_DEFAULT: Performance.ValueType  # 4
+"""逾期未履行"""
+Global___Performance: _TypeAlias = Performance  # noqa: Y015
+
+class _Awaits:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AwaitsEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Awaits.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    AWAITS_UNSPECIFIED: _Awaits.ValueType  # 0
+    AWAITS_ANSWERS: _Awaits.ValueType  # 1
+    """待回访: parties are still to be asked."""
+    AWAITS_PERFORMANCE: _Awaits.ValueType  # 2
+    """待履行: everybody was asked; the date of performance has not come."""
+    AWAITS_SECOND_FOLLOW_UP: _Awaits.ValueType  # 3
+    """待第二次回访: the date of performance has come."""
+    AWAITS_EXPLANATION: _Awaits.ValueType  # 4
+    """待解释: a party calls it solved and is not content; the dispatcher explains and closes."""
+    AWAITS_REOPENING: _Awaits.ValueType  # 5
+    """待重新办理: a party calls it unsolved, or the agreement is in default; the dispatcher reopens."""
+
+class Awaits(_Awaits, metaclass=_AwaitsEnumTypeWrapper):
+    """What a concluded case waits for."""
+
+AWAITS_UNSPECIFIED: Awaits.ValueType  # 0
+AWAITS_ANSWERS: Awaits.ValueType  # 1
+"""待回访: parties are still to be asked."""
+AWAITS_PERFORMANCE: Awaits.ValueType  # 2
+"""待履行: everybody was asked; the date of performance has not come."""
+AWAITS_SECOND_FOLLOW_UP: Awaits.ValueType  # 3
+"""待第二次回访: the date of performance has come."""
+AWAITS_EXPLANATION: Awaits.ValueType  # 4
+"""待解释: a party calls it solved and is not content; the dispatcher explains and closes."""
+AWAITS_REOPENING: Awaits.ValueType  # 5
+"""待重新办理: a party calls it unsolved, or the agreement is in default; the dispatcher reopens."""
+Global___Awaits: _TypeAlias = Awaits  # noqa: Y015
+
 class _Satisfaction:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -565,3 +674,53 @@ CENTRE_LEVEL_COUNTY: CentreLevel.ValueType  # 1
 CENTRE_LEVEL_TOWNSHIP: CentreLevel.ValueType  # 2
 """苏木乡镇(街道)综治中心"""
 Global___CentreLevel: _TypeAlias = CentreLevel  # noqa: Y015
+
+@_typing.final
+class FollowUpCounts(_message.Message):
+    """What the parties of the present conclusion said, counted; the three rates (响应率、解决率、满意率) are made of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTIES_FIELD_NUMBER: _builtins.int
+    SETTLED_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_FIELD_NUMBER: _builtins.int
+    SAID_IN_TIME_FIELD_NUMBER: _builtins.int
+    IN_TIME_FIELD_NUMBER: _builtins.int
+    SOLVED_FIELD_NUMBER: _builtins.int
+    SAID_SATISFACTION_FIELD_NUMBER: _builtins.int
+    SATISFIED_FIELD_NUMBER: _builtins.int
+    parties: _builtins.int
+    """All parties."""
+    settled: _builtins.int
+    """Asked, or given up as unreachable."""
+    effective: _builtins.int
+    """Reached and answered: the effective base (有效回访)."""
+    said_in_time: _builtins.int
+    """Of these, said whether they were contacted in time."""
+    in_time: _builtins.int
+    """Of these, were."""
+    solved: _builtins.int
+    """Of the effective, call it solved."""
+    said_satisfaction: _builtins.int
+    """Of the effective, said how content they are."""
+    satisfied: _builtins.int
+    """Of these, content: very satisfied, satisfied or fairly satisfied."""
+    def __init__(
+        self,
+        *,
+        parties: _builtins.int = ...,
+        settled: _builtins.int = ...,
+        effective: _builtins.int = ...,
+        said_in_time: _builtins.int = ...,
+        in_time: _builtins.int = ...,
+        solved: _builtins.int = ...,
+        said_satisfaction: _builtins.int = ...,
+        satisfied: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective", b"effective", "in_time", b"in_time", "parties", b"parties", "said_in_time", b"said_in_time", "said_satisfaction", b"said_satisfaction", "satisfied", b"satisfied", "settled", b"settled", "solved", b"solved"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FollowUpCounts: _TypeAlias = FollowUpCounts  # noqa: Y015
