@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
+import re
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 from os import SEEK_END
@@ -55,6 +56,9 @@ SIZES: Final = {"small": 160, "medium": 640}
 
 #: Links that are signed at once.
 MOST_LINKS: Final = 50
+
+#: What the id of a photo looks like.
+PHOTO_ID: Final = re.compile(r"[0-9a-f]{64}")
 
 #: Purpose of the keyed digests of links.
 LINK: Final = "media_link"
@@ -231,7 +235,7 @@ def _wanted(request: Request) -> tuple[bool, str, str]:
     """(whether the evidence is wanted, for what reason, the size of a thumbnail)"""
     query = _query(request)
     original = query.get("original", "false")
-    known = {"original", "reason"} if original == "true" else {"original", "size"}
+    known = {"original", "reason", "size"} if original == "true" else {"original", "size"}
     if query.keys() - known or original not in ("true", "false") or not _is_size(query.get("size", "")):
         raise InvalidArgument("QUERY_UNREADABLE")
     return original == "true", query.get("reason", "").strip(), query.get("size", "")
@@ -283,7 +287,7 @@ def _links_wanted(body: Any) -> tuple[list[str], str]:
         if (
             isinstance(ids, list)
             and 1 <= len(ids) <= MOST_LINKS
-            and all(isinstance(one, str) for one in ids)
+            and all(isinstance(one, str) and PHOTO_ID.fullmatch(one) for one in ids)
             and isinstance(size, str)
             and _is_size(size)
         ):
@@ -354,7 +358,7 @@ def _refusals(*statuses: int) -> dict[str, Any]:
 _SIZE: Final = {
     "name": "size",
     "in": "query",
-    "description": "As a thumbnail: 160 or 640 pixels at the longest. Not with original=true.",
+    "description": "As a thumbnail: 160 or 640 pixels at the longest. Of no effect with original=true.",
     "schema": {"type": "string", "title": "缩略图", "enum": list(SIZES)},
 }
 

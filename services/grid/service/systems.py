@@ -86,6 +86,8 @@ class Systems:
         named = {name: value for name, value in changes.items() if value != getattr(system, name)}
         await self._check_names(unit, account, named)
         if "divisions" in changes:
+            if not changes["divisions"]:
+                raise InvalidArgument("DIVISION_NEEDED", field="divisions")
             changes = {**changes, "division": model.common(changes["divisions"])}
         return await store.SYSTEMS.save(unit, replace(system, **changes, seq=seq))
 

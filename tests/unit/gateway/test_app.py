@@ -429,6 +429,7 @@ async def test_links_are_made_of_what_the_caller_may_see(client, runtime):
         {"mediaIds": []},
         {"mediaIds": ["0" * 64] * 51},
         {"mediaIds": [1]},
+        {"mediaIds": [""]},
         {"mediaIds": "0" * 64},
         {"mediaIds": ["0" * 64], "size": "huge"},
         {"mediaIds": ["0" * 64], "size": 1},

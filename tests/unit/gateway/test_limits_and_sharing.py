@@ -27,7 +27,10 @@ from services.gateway.shared import SharedAnswers
 from tests.world import World, refused
 
 #: RPCs whose answers the gateway may show to others: the map and the centres, which are everybody's to read.
-SHARED = {"GetDivision", "ListDivisions", "SearchDivisions", "ListCentres", "LocateCentre"}
+SHARED = {
+    *("GetDivision", "ListDivisions", "SearchDivisions", "ListCentres", "LocateCentre"),
+    *("ListDictionaries", "GetDictionary"),
+}
 
 
 def limits_of(world: World, **allowed: int) -> Limits:
