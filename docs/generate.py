@@ -23,7 +23,13 @@ from hetao.options.v1 import options_pb2  # noqa: E402
 from kit.clock import BUSINESS_ZONE  # noqa: E402
 from kit.config import PREFIX, Settings, describe  # noqa: E402
 from kit.statutory import Deadlines  # noqa: E402
-from services.cases.model import CASE_MOVES, PERFORMANCE_MOVES, TASK_MOVES  # noqa: E402
+from services.cases.model import (  # noqa: E402
+    CASE_MOVES,
+    PERFORMANCE_MOVES,
+    SUPERVISION_MOVES,
+    SUSPENSION_MOVES,
+    TASK_MOVES,
+)
 from services.gateway import contracts  # noqa: E402
 from services.grid.model.reports import MOVES as REPORT_MOVES  # noqa: E402
 from services.notify.model import MANUAL_MOVES  # noqa: E402
@@ -219,6 +225,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "case-moves": lambda: diagram(CASE_MOVES),
     "performance-moves": lambda: diagram(PERFORMANCE_MOVES),
     "task-moves": lambda: diagram(TASK_MOVES),
+    "suspension-moves": lambda: diagram(SUSPENSION_MOVES),
+    "supervision-moves": lambda: diagram(SUPERVISION_MOVES),
     "report-moves": lambda: diagram(REPORT_MOVES),
     "delivery-moves": lambda: diagram(DELIVERY_MOVES),
     "manual-moves": lambda: diagram(MANUAL_MOVES),

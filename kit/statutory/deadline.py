@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Self
 
-from kit.clock import business_date
+from kit.clock import BUSINESS_ZONE, business_date
 from kit.statutory import explain
 from kit.statutory.calendar import Calendar
 from kit.statutory.rules import CALENDAR_DAYS, HOURS, WORKING_DAYS, Bands, Rule, Rules
@@ -24,7 +24,8 @@ DAY = timedelta(days=1)
 class Pause:
     """The clock stands from `begins` to `ends` (the planned end, until it is resumed earlier). Both aware.
 
-    `ground`: why, in Chinese; `ground_en` in English; `source`: the law or rule that allows it.
+    `ground`: why, in Chinese; `ground_en` in English; `source`: the law or rule that allows it, `source_en` the same in English; `zh`, `en`: what
+    such a time is called.
     """
 
     begins: datetime
@@ -32,6 +33,9 @@ class Pause:
     ground: str
     source: str
     ground_en: str = ""
+    source_en: str = ""
+    zh: str = "暂停"
+    en: str = "standing still"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,23 @@ class Deadline:
         return now > self.due_at
 
     def paused(self, now: datetime) -> bool:
-        return any(p.begins <= now < p.ends for p in self.pauses)
+        return self.pause(now) is not None
+
+    def pause(self, now: datetime) -> Pause | None:
+        """The one in which the clock stands now."""
+        return next((p for p in self.pauses if p.begins <= now < p.ends), None)
+
+    def moved_by(self, pause: Pause) -> int:
+        """Days, of those that the rule counts, by which a pause moves the end; 0 for a rule of hours."""
+        if self.rule.unit == HOURS:
+            return 0
+        standing = standing_days(self.calendar, self.rule, max(pause.begins, self.start), pause.ends)
+        if standing is None or standing[0] > self.counted_to:
+            return 0
+        before = max(standing[0] - DAY, business_date(self.start))
+        if self.rule.unit == WORKING_DAYS:
+            return max(0, self.calendar.working_days_between(before, standing[1]))
+        return max(0, (standing[1] - before).days)
 
     def remaining(self, now: datetime) -> float:
         """The share of the limit that is left, 1.0 to 0.0. Pauses do not use it up, nor do days off where working days count."""
@@ -186,6 +206,15 @@ class Deadlines:
     def add_working_days(self, day: date, count: int) -> date:
         """The count-th working day after a day that is itself not counted."""
         return self.calendar.add_working_days(day, count)
+
+    def days_on(self, moment: datetime, days: int) -> datetime:
+        """Midnight after so many working days, that of the moment among them where it is one: a clock that stands until then misses just these."""
+        last = self.calendar.add_working_days(business_date(moment) - DAY, days)
+        return datetime.combine(last + DAY, time(), BUSINESS_ZONE).astimezone(UTC)
+
+    def days_within(self, begins: datetime, ends: datetime) -> int:
+        """Working days whose end lies in this time."""
+        return max(0, self.calendar.working_days_between(business_date(begins) - DAY, business_date(ends) - DAY))
 
     def explain(
         self,

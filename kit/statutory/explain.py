@@ -43,9 +43,14 @@ def chinese(d: Deadline) -> str:
         parts.append(f"不计入：{'；'.join(off)}。")
     if make_up:
         parts.append(f"计入：{'、'.join(f'{_zh(s.first, year=False)}{s.day.zh}调休上班日' for s in make_up)}。")
-    parts += [
-        f"{_zh(p.begins)} 至 {_zh(p.ends)} 暂停（事由：{p.ground}；依据：{p.source}），期间不计入。" for p in d.pauses
-    ]
+    for p in d.pauses:
+        what = f"{_zh(p.begins)} 至 {_zh(p.ends)}，事由：{p.ground}；依据：{p.source}"
+        if rule.unit == HOURS:
+            parts.append(f"{p.zh}（{what}），期间不计入。")
+        elif days := d.moved_by(p):
+            parts.append(f"加上{p.zh} {days} {UNITS_ZH[rule.unit]}（{what}）。")
+        else:
+            parts.append(f"{p.zh}（{what}）未跨过计入的日终，不顺延。")
     for extension in d.extensions:
         source = f"；依据：{extension.source}" if extension.source else ""
         parts.append(
@@ -79,10 +84,14 @@ def english(d: Deadline) -> str:
         parts.append(f"Not counted: {'; '.join(off)}.")
     if make_up:
         parts.append(f"Counted: {', '.join(f'{_en(s.first, year=False)} (made up for {s.day.en})' for s in make_up)}.")
-    parts += [
-        f"It stood from {_en(p.begins)} to {_en(p.ends)} (ground: {p.ground_en or p.ground}; source: {p.source})."
-        for p in d.pauses
-    ]
+    for p in d.pauses:
+        what = f"{_en(p.begins)} to {_en(p.ends)}, ground: {p.ground_en or p.ground}; source: {p.source_en or p.source}"
+        if rule.unit == HOURS:
+            parts.append(f"Not counted, {p.en}: {what}.")
+        elif days := d.moved_by(p):
+            parts.append(f"Plus {_count(days, UNITS_EN[rule.unit])} {p.en} ({what}).")
+        else:
+            parts.append(f"No day that counts ended while {p.en} ({what}), so it is not moved by that.")
     for extension in d.extensions:
         source = f"; source: {extension.source}" if extension.source else ""
         more = _count(extension.amount, UNITS_EN[rule.unit])

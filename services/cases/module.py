@@ -6,7 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from uuid import UUID
 
-from hetao.cases.v1 import cases_pb2, centres_pb2, feed_pb2, progress_pb2, statistics_pb2, tasks_pb2
+from hetao.cases.v1 import (
+    cases_pb2,
+    centres_pb2,
+    feed_pb2,
+    progress_pb2,
+    statistics_pb2,
+    supervisions_pb2,
+    suspensions_pb2,
+    tasks_pb2,
+)
 from kit.config import DATA
 from kit.events import Event
 from kit.module import BLOBS, LOG, POSTGRES, REDIS, Module, Parts, Runtime
@@ -18,12 +27,16 @@ from services.cases.api.centres import CentreApi
 from services.cases.api.feed import FeedApi
 from services.cases.api.progress import ProgressApi
 from services.cases.api.statistics import StatisticsApi
+from services.cases.api.supervisions import SupervisionApi
+from services.cases.api.suspensions import SuspensionApi
 from services.cases.api.tasks import TaskApi
+from services.cases.model import CaseFile, Supervision
 from services.cases.service import Cases, signals
 from services.cases.service.finding import expect_keys
 from services.cases.service.progress import GUARD_DAYS
-from services.cases.service.telling import case_changed
+from services.cases.service.telling import case_changed, supervision_changed
 from services.cases.store import cases as store
+from services.cases.store import supervisions
 
 #: Cases whose state is said again at once, for a rebuild.
 SNAPSHOTS = 500
@@ -41,9 +54,18 @@ def build(runtime: Runtime) -> Parts:
         await expect_keys(unit)
 
     async def snapshots(unit: Unit, after: UUID | None) -> tuple[Sequence[Event], UUID | None]:
-        cases = await store.cases_after(unit, after or UUID(int=0), SNAPSHOTS)
-        said = [case_changed(case, "snapshot", runtime.epoch) for case in cases]
-        return said, cases[-1].id if len(cases) == SNAPSHOTS else None
+        last = after or UUID(int=0)
+        cases = await store.cases_after(unit, last, SNAPSHOTS)
+        orders = await supervisions.after(unit, last, SNAPSHOTS)
+        both: list[CaseFile | Supervision] = [*cases, *orders]
+        rows = sorted(both, key=lambda row: row.id)[:SNAPSHOTS]
+        said = [
+            case_changed(row, "snapshot", runtime.epoch)
+            if isinstance(row, CaseFile)
+            else supervision_changed(row, "snapshot", runtime.epoch)
+            for row in rows
+        ]
+        return said, rows[-1].id if len(rows) == SNAPSHOTS else None
 
     return Parts(
         rpc={
@@ -51,6 +73,8 @@ def build(runtime: Runtime) -> Parts:
             tasks_pb2.DESCRIPTOR.services_by_name["TaskService"]: TaskApi(service),
             centres_pb2.DESCRIPTOR.services_by_name["CentreService"]: CentreApi(service),
             feed_pb2.DESCRIPTOR.services_by_name["CaseFeedService"]: FeedApi(service),
+            suspensions_pb2.DESCRIPTOR.services_by_name["SuspensionService"]: SuspensionApi(service),
+            supervisions_pb2.DESCRIPTOR.services_by_name["SupervisionService"]: SupervisionApi(service),
             progress_pb2.DESCRIPTOR.services_by_name["CaseProgressService"]: ProgressApi(service),
             statistics_pb2.DESCRIPTOR.services_by_name["CaseStatisticsService"]: StatisticsApi(service),
         },
@@ -82,6 +106,10 @@ MODULE = Module(
         Sealed("party", "identity", "cases.party"),
         Sealed("step", "note", "cases.note", owner="case_id", key=int),
         Sealed("supplement", "words", "cases.supplement"),
+        Sealed("suspension", "note", "cases.note", owner="case_id"),
+        Sealed("suspension", "decision_note", "cases.note", owner="case_id"),
+        Sealed("supervision", "demand", "cases.supervision"),
+        Sealed("supervision", "reply", "cases.supervision"),
         Sealed("task", "demand", "cases.task"),
         Sealed("task", "result", "cases.task"),
         Sealed("task", "ended_note", "cases.task"),

@@ -60,6 +60,14 @@ class Outcome(Word):
     agreement: str = ""
     channel: bool = False
     tells_parties: bool = False
+    while_suspended: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuspensionGround(Word):
+    """`most_days`: working days that a case may stand on it at once."""
+
+    most_days: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +113,8 @@ class Parameters:
     most_performance_days: int
     pin_tries: int
     pin_locks: tuple[int, ...]
+    suspensions: int
+    suspension_days: int
     source: str
     source_en: str
     confidence: str
@@ -186,6 +196,7 @@ class Words:
         self.return_grounds = words("return_grounds", Word)
         self.papers = words("papers", Word)
         self.reopen_grounds = words("reopen_grounds", ReopenGround)
+        self.suspension_grounds = words("suspension_grounds", SuspensionGround)
         self.desks = words("desks", Desk)
         self.states = words("case_states", Word)
         self.scales = words("scales", Word)

@@ -57,7 +57,8 @@ def message_of(descriptor: Descriptor, known: Mapping[str, Any]) -> Message:
 def _fill(message: Message, fd: FieldDescriptor, known: Mapping[str, Any]) -> None:
     rules = rules_of(fd)
     if fd.is_repeated:
-        getattr(message, fd.name).append(_one(fd, rules.repeated.items, known))
+        one = known.get(fd.name.removesuffix("s"))
+        getattr(message, fd.name).append(_one(fd, rules.repeated.items, known) if one is None else one)
     elif fd.message_type is not None:
         getattr(message, fd.name).CopyFrom(_one(fd, rules, known))
     else:

@@ -45,6 +45,7 @@ NAMED = {
     *("division", "community", "grid_code", "account", "department_id", "post_id", "duty_id", "leave_id", "member_id"),
     *("report_id", "case_id", "message_id", "delivery_id", "endpoint_id", "system_id"),
     *("manual_delivery_id", "centre_id"),
+    *("suspension_id", "supervision_id"),
 }
 
 
@@ -150,6 +151,10 @@ class Linhe:
         Image.new("RGB", (8, 8)).save(photo, "JPEG")
         blobs = Blobs.open(settings.media_url, pixel_limit=settings.media.pixel_limit)
         self.known["media_id"] = (await blobs.ingest_photo(photo.getvalue())).id
+        asked = await self.do("SuspensionService.RequestSuspension", "dispatcher", ground="appraisal")
+        self.known["suspension_id"] = asked.suspension.suspension_id
+        ordered = await self.do("SupervisionService.CreateSupervision", "centre-director")
+        self.known["supervision_id"] = ordered.supervision.supervision_id
         self.known["duty_id"] = (await self.do("PostService.SetDuty", "centre-director", **days)).duty.duty_id
         await self.world.travel(timedelta(minutes=1))
         deliveries = (await self.do("DeliveryService.ListDeliveries", "admin")).deliveries

@@ -14,7 +14,8 @@ from tests.functional.story import JUSTICE, LABOUR, UNION, Centre
 #: Who is told when a department of 杭锦后旗 lets its limit pass and has no head of its own in the directory: the committee above it.
 SUPERIOR = "county-leader-2"
 
-REMINDER, OVERDUE, SUPERVISION = "cases.task_reminder", "cases.task_overdue", "cases.task_supervision"
+REMINDER, OVERDUE = "cases.task_reminder", "cases.task_overdue"
+ORDER, RAISED = "cases.supervision", "cases.supervision_raised"
 
 
 def inbox(hetao: Hetao, account: str, case: dict[str, Any]) -> Counter[str]:
@@ -76,7 +77,8 @@ def test_every_step_of_a_clock_is_told_once_also_after_a_death(own_hetao: Hetao)
     wait_for(hetao, "centre-director-2", case, case_overdue=1, task_supervision=2)
     for account in ("department-officer-2", "justice-officer-2", "union-officer-2"):
         assert inbox(hetao, account, case) == {"cases.dispatched": 1, REMINDER: 1}
-    assert inbox(hetao, SUPERIOR, case) == {OVERDUE: 3}
+    # Justice and the union stood under an order each; labour answered before the day of grace was over.
+    assert inbox(hetao, SUPERIOR, case) == {OVERDUE: 3, ORDER: 2, RAISED: 2}
 
     centre = Centre.of(hetao)
     steps = [entry["what"] for entry in centre.timeline(case)]

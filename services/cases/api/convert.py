@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hetao.cases.v1 import case_pb2, closing_pb2, handling_pb2, types_pb2
+from hetao.cases.v1 import case_pb2, closing_pb2, handling_pb2, supervisions_pb2, suspensions_pb2, types_pb2
 from hetao.common.v1 import common_pb2
 from kit.proto import given_day, number_of, stamp, text_of
 from services.cases.model import (
+    ISSUED,
     LAPSED,
     Agreement,
     Assignment,
@@ -16,15 +17,17 @@ from services.cases.model import (
     Classification,
     Party,
     Supplement,
+    Suspension,
     Task,
     TaskExtension,
     TaskReturn,
 )
 from services.cases.service.chain import Chain
 from services.cases.service.closing import Conclusion, Found, NewAgreement
-from services.cases.service.limits import ShownDeadline
+from services.cases.service.limits import Limited
 from services.cases.service.newcase import NewParty
 from services.cases.service.reading import Objection, OpenedTask, Whole
+from services.cases.service.supervisions import Opened
 from services.cases.service.telling import follow_up_counts
 
 
@@ -46,7 +49,7 @@ def case(chain: Chain, whole: Whole) -> case_pb2.Case:
         stage_only=not whole.full,
         registered_at=stamp(file.registered_at),
         accepted_at=stamp(file.accepted_at),
-        deadline=deadline(chain.limits.explained(file)) if file.running else None,
+        deadline=deadline(chain, file) if file.limited else None,
         overdue_since=stamp(file.overdue_since),
         outcome=number_of(types_pb2.Outcome, file.outcome),
         counts_concluded=file.counts_concluded,
@@ -55,6 +58,7 @@ def case(chain: Chain, whole: Whole) -> case_pb2.Case:
         closed_at=stamp(file.closed_at),
         reopened_count=file.reopened_count,
         report_id=str(file.report_id or ""),
+        suspension_id=str(file.suspension or ""),
         etag=str(file.version),
         **(_substance(chain, whole) if whole.full else {}),
     )
@@ -136,7 +140,7 @@ def supplement(chain: Chain, file: CaseFile, row: Supplement, words: str) -> cas
         words=words,
         asked_at=stamp(row.asked_at),
         asked_by=row.asked_by,
-        deadline=deadline(chain.limits.explained(row)) if row.waiting else None,
+        deadline=deadline(chain, row) if row.waiting else None,
         brought_at=stamp(row.brought_at),
         waived=row.waived,
         media_ids=row.media_ids,
@@ -180,7 +184,7 @@ def task(chain: Chain, opened: OpenedTask) -> case_pb2.Task:
         lead=row.lead,
         state=number_of(types_pb2.TaskState, row.state),
         limit_days=row.limit_amount,
-        deadline=deadline(chain.limits.explained(row)) if row.running else None,
+        deadline=deadline(chain, row) if row.running else None,
         demand=opened.demand,
         result=opened.result,
         media_ids=row.media_ids,
@@ -233,11 +237,57 @@ def task_extension(task: Task, said: Objection[TaskExtension]) -> case_pb2.TaskE
     )
 
 
-def deadline(due: ShownDeadline) -> case_pb2.Deadline:
-    return case_pb2.Deadline(
-        due_at=stamp(due.due_at),
-        provisional=due.provisional,
-        explanation=common_pb2.Text(zh=due.zh, en=due.en),
+def deadline(chain: Chain, row: Limited) -> common_pb2.Deadline:
+    return chain.limits.shown(row, chain.runtime.clock.now())
+
+
+def suspension(row: Suspension, note: str, decision_note: str) -> suspensions_pb2.Suspension:
+    return suspensions_pb2.Suspension(
+        suspension_id=str(row.id),
+        case_id=str(row.case_id),
+        state=number_of(types_pb2.SuspensionState, row.state),
+        ground=row.ground,
+        days=row.days,
+        note=note,
+        media_ids=row.media_ids,
+        requested_by=row.requested_by,
+        requested_at=stamp(row.requested_at),
+        decided_by=row.decided_by,
+        decided_at=stamp(row.decided_at),
+        decision_note=decision_note,
+        until=stamp(row.ends),
+        ended_by=row.ended_by,
+        etag=str(row.version),
+    )
+
+
+def supervision(chain: Chain, opened: Opened) -> supervisions_pb2.Supervision:
+    order = opened.order
+    return supervisions_pb2.Supervision(
+        supervision_id=str(order.id),
+        number=order.written,
+        case_id=str(order.case_id),
+        case_code=order.code,
+        task_id=str(order.task_id or ""),
+        centre=order.centre,
+        department_id=order.department,
+        department_name=order.department_name,
+        state=number_of(types_pb2.SupervisionState, order.state),
+        level=order.level,
+        demand=opened.demand,
+        automatic=order.automatic,
+        issued_by=order.issued_by,
+        issued_at=stamp(order.issued_at),
+        deadline=deadline(chain, order) if order.state == ISSUED else None,
+        reply=opened.reply,
+        media_ids=order.media_ids,
+        replied_by=order.replied_by,
+        replied_at=stamp(order.replied_at),
+        sent_back_count=order.sent_back_count,
+        released_by=order.released_by,
+        released_at=stamp(order.released_at),
+        overdue_since=stamp(order.overdue_since),
+        etag=str(order.version),
     )
 
 

@@ -30,7 +30,7 @@ class ProgressApi:
             departments=seen.departments,
             registered_at=stamp(case.registered_at),
             accepted_at=stamp(case.accepted_at),
-            due_at=stamp(case.due_at) if case.running and case.accepted_at else None,
+            due_at=stamp(case.due_at) if case.limited and case.accepted_at else None,
             concluded_at=stamp(case.concluded_at),
             outcome=number_of(types_pb2.Outcome, case.outcome),
             channel=case.channel,

@@ -7,12 +7,21 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from uuid import UUID
 
-from kit.errors import FailedPrecondition, InvalidArgument, PermissionDenied
+from kit.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
 from kit.rows import altered
 from services.cases.model.agreement import IN_DEFAULT, UNPERFORMED, Agreement
-from services.cases.model.limit import NOBODY, SUPERIOR, Limit
+from services.cases.model.limit import NOBODY, SUPERIOR, Limit, Stand
 from services.cases.model.party import Asked, Party
-from services.cases.model.states import ACCEPTED, CASE_MOVES, CLOSED, RUNNING, SUPPLEMENT_ASKED, UNANSWERED
+from services.cases.model.states import (
+    ACCEPTED,
+    CASE_MOVES,
+    CLOSED,
+    LIMITED,
+    RUNNING,
+    SUPPLEMENT_ASKED,
+    SUSPENDED,
+    UNANSWERED,
+)
 from services.cases.model.task import Task
 from services.cases.words import Category, Ground, Kind, Outcome, ReopenGround
 
@@ -55,6 +64,8 @@ class CaseFile:
     awaits       what a concluded case waits for: one of the words above
     asked        the numbers of Asked
     explanation  sealed: what a party that is not content was told at the closing
+    pauses       when the clock of the present limit stood, each as the text of a Stand
+    suspension   the suspension that was asked for or is running, by whom it was asked for, and how often the case was suspended
     """
 
     id: UUID
@@ -118,6 +129,10 @@ class CaseFile:
     asked: Sequence[int] = ()
     explanation: bytes | None = None
     reopen_ground: str = ""
+    pauses: Sequence[str] = ()
+    suspension: UUID | None = None
+    suspension_by: str = ""
+    suspensions: int = 0
 
     @property
     def running(self) -> bool:
@@ -127,6 +142,25 @@ class CaseFile:
     def answered(self) -> bool:
         """The applicant has an answer: accepted, not accepted or transferred."""
         return self.state not in UNANSWERED
+
+    @property
+    def limited(self) -> bool:
+        """Whether its limit is still to be kept: the clock runs or, suspended, will go on."""
+        return self.state in LIMITED
+
+    @property
+    def suspended(self) -> Stand | None:
+        """The time in which its clock stands as long as it is suspended."""
+        return Stand.of(self.pauses[-1]) if self.state == SUSPENDED else None
+
+    def led_by(self, departments: Sequence[str], tasks: Sequence[Task]) -> bool:
+        """Whether one of these departments leads."""
+        return any(task.lead and not task.desk and task.department in departments for task in tasks)
+
+    def check_supervised(self) -> None:
+        """FailedPrecondition(MOVE_NOT_ALLOWED) once it is over: there is nothing to supervise any more."""
+        if not self.limited:
+            raise CASE_MOVES.refusal(self.state, "supervise")
 
     def handled_by(self, departments: Sequence[str]) -> bool:
         """Whether one of these departments was given a task of it."""
@@ -240,6 +274,39 @@ class CaseFile:
         if self.lead_replaced:
             raise FailedPrecondition("LEAD_REPLACED_ALREADY")
 
+    def ask_suspension(self, suspension: UUID, by: str, now: datetime) -> CaseFile:
+        """FailedPrecondition: SUSPENSION_PENDING while another is asked for, LIMIT_LAPSED once the limit is over."""
+        self.check_asking(now)
+        return replace(self, suspension=suspension, suspension_by=by)
+
+    def check_asking(self, now: datetime) -> None:
+        self.check_suspension(now)
+        if self.suspension:
+            raise FailedPrecondition("SUSPENSION_PENDING")
+
+    def check_decision(self, by: str, repeated: bool, now: datetime) -> None:
+        """NotFound where nothing is asked for; PermissionDenied: APPROVER_IS_ASKER, SUSPENSION_BY_DIRECTOR beyond the first, unless `repeated`."""
+        if self.suspension is None or self.suspended:
+            raise NotFound("NOT_FOUND", resource="suspension")
+        if by == self.suspension_by:
+            raise PermissionDenied("APPROVER_IS_ASKER")
+        self.check_suspension(now)
+        if self.suspensions and not repeated:
+            raise PermissionDenied("SUSPENSION_BY_DIRECTOR")
+
+    def check_suspension(self, now: datetime) -> None:
+        """It is being handled, and its limit has not run out: standing clocks do not mend what is late already."""
+        CASE_MOVES.apply(self, "suspend")
+        if now > self.due_at:
+            raise FailedPrecondition("LIMIT_LAPSED", due=self.due_at)
+
+    def suspend(self, now: datetime) -> CaseFile:
+        self.check_suspension(now)
+        return CASE_MOVES.apply(self, "suspend", suspensions=self.suspensions + 1)
+
+    def resume(self) -> CaseFile:
+        return CASE_MOVES.apply(self, "resume", suspension=None)
+
     def submit_result(self) -> CaseFile:
         return CASE_MOVES.apply(self, "submit result")
 
@@ -279,7 +346,10 @@ class CaseFile:
             counts_resolved=outcome.counts_resolved,
             concluded_at=at,
             resolved_at=at if outcome.counts_resolved else None,
+            suspension=None,
         )
+        if self.state == SUSPENDED and not outcome.while_suspended:
+            raise FailedPrecondition("OUTCOME_WHILE_SUSPENDED")
         self.check_conclusion(kind, tasks, parties)
         if bool(agreement) != bool(outcome.agreement):
             raise InvalidArgument("AGREEMENT_NOT_EXPECTED" if agreement else "AGREEMENT_MISSING", field="agreement")

@@ -1,7 +1,8 @@
-"""A limit of a case or a task, and what its clock has told so far."""
+"""A limit of a case or a task: its facts, the times in which its clock stood, and what it has told so far."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -21,10 +22,12 @@ class Limit:
     amount: int
     start: datetime
     due_at: datetime
+    pauses: Sequence[str] = ()
 
     @classmethod
-    def of(cls, deadline: Deadline) -> Limit:
-        return cls(deadline.rule.name, deadline.rule.version, deadline.rule.amount, deadline.start, deadline.due_at)
+    def of(cls, deadline: Deadline, pauses: Sequence[str] = ()) -> Limit:
+        rule = deadline.rule
+        return cls(rule.name, rule.version, rule.amount, deadline.start, deadline.due_at, pauses)
 
     def columns(self) -> dict[str, Any]:
         """As the columns of a row, which a new limit resets: nobody was told of this one yet."""
@@ -35,4 +38,26 @@ class Limit:
             "limit_from": self.start,
             "due_at": self.due_at,
             "told": NOBODY,
+            "pauses": list(self.pauses),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """A time in which a clock stands, as a row keeps it: an ISO 8601 interval and the code of its ground.
+
+    `ends`: as planned, until it is ended earlier.
+    """
+
+    begins: datetime
+    ends: datetime
+    ground: str
+
+    @property
+    def text(self) -> str:
+        return f"{self.begins.isoformat()}/{self.ends.isoformat()}/{self.ground}"
+
+    @classmethod
+    def of(cls, text: str) -> Stand:
+        begins, ends, ground = text.split("/")
+        return cls(datetime.fromisoformat(begins), datetime.fromisoformat(ends), ground)

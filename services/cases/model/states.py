@@ -14,6 +14,7 @@ HANDLING, RESULT_SUBMITTED, CENTRE_REVIEW, FOLLOW_UP, CLOSED = (
     "follow_up",
     "closed",
 )
+SUSPENDED = "suspended"
 
 CASE_MOVES = Moves(
     (REGISTERED, "accept", ACCEPTED),
@@ -27,6 +28,9 @@ CASE_MOVES = Moves(
     (HANDLING, "dispatch", HANDLING),
     (HANDLING, "replace lead", HANDLING),
     (HANDLING, "submit result", RESULT_SUBMITTED),
+    (HANDLING, "suspend", SUSPENDED),
+    (SUSPENDED, "resume", HANDLING),
+    (SUSPENDED, "conclude", FOLLOW_UP),
     (RESULT_SUBMITTED, "approve", CENTRE_REVIEW),
     (RESULT_SUBMITTED, "send back", HANDLING),
     (CENTRE_REVIEW, "send back", HANDLING),
@@ -46,6 +50,9 @@ RUNNING = (REGISTERED, SUPPLEMENT_ASKED, ACCEPTED, HANDLING, RESULT_SUBMITTED, C
 
 #: The applicant has no answer yet: whether it is accepted, not accepted or transferred.
 UNANSWERED = (REGISTERED, SUPPLEMENT_ASKED)
+
+#: A limit is still to be kept: the clock runs, or will go on.
+LIMITED = (*RUNNING, SUSPENDED)
 
 # A task's, beside those that it shares with a case.
 DISPATCHED, SIGNED_IN, REWORK = "dispatched", "signed_in", "rework"
@@ -81,8 +88,34 @@ TASK_MOVES = Moves(
     ),
     *((state, "reassign", REASSIGNED) for state in (DISPATCHED, SIGNED_IN, HANDLING)),
     *((state, "cancel", CANCELLED) for state in (DISPATCHED, SIGNED_IN, HANDLING, REWORK)),
+    # The parties of a suspended case withdrew or settled.
+    *((state, "fall away", CANCELLED) for state in (DISPATCHED, SIGNED_IN, HANDLING, REWORK)),
     *((state, "waive", WAIVED) for state in (DISPATCHED, SIGNED_IN, HANDLING, REWORK)),
     (RESULT_SUBMITTED, "take the lead", HANDLING),  # the lead's result is that of the case: it answers again, last
     (ACCEPTED, "take the lead", HANDLING),
     about="task",
+)
+
+# A suspension's: how the clocks of a case come to stand, and go on.
+REQUESTED, STANDING, ENDED, REFUSED, LAPSED = "requested", "running", "ended", "refused", "lapsed"
+
+SUSPENSION_MOVES = Moves(
+    (REQUESTED, "approve suspension", STANDING),
+    (REQUESTED, "refuse suspension", REFUSED),
+    (REQUESTED, "conclude", LAPSED),
+    (STANDING, "resume", ENDED),
+    (STANDING, "conclude", ENDED),
+    about="suspension",
+)
+
+# A supervision order's.
+ISSUED, REPLIED, RELEASED = "issued", "replied", "released"
+
+SUPERVISION_MOVES = Moves(
+    (ISSUED, "reply", REPLIED),
+    (ISSUED, "raise", ISSUED),
+    (REPLIED, "send back", ISSUED),
+    (REPLIED, "release", RELEASED),
+    (ISSUED, "release", RELEASED),
+    about="supervision",
 )

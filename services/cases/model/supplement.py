@@ -31,6 +31,7 @@ class Supplement:
     waived: bool = False
     media_ids: Sequence[str] = ()
     version: int = 1
+    pauses: Sequence[str] = ()
 
     @property
     def waiting(self) -> bool:

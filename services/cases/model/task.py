@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from kit.errors import FailedPrecondition, InvalidArgument
-from services.cases.model.limit import NOBODY, SUPERIOR, Limit
+from services.cases.model.limit import NOBODY, SUPERIOR, Limit, Stand
 from services.cases.model.states import ACCEPTED, OVER, RESULT_SUBMITTED, RETURN_PENDING, TASK_MOVES
 
 #: A department returns once to the dispatcher; overruled, or given it again, once more: then the director has the last word.
@@ -66,6 +66,7 @@ class Task:
     ended_at: datetime | None = None
     ended_note: bytes | None = None
     follows: UUID | None = None
+    pauses: Sequence[str] = ()
 
     @property
     def answered(self) -> bool:
@@ -225,6 +226,16 @@ class Task:
     def yield_lead(self) -> Task:
         self.check_decided()
         return replace(self, lead=False)
+
+    def stands(self, now: datetime) -> bool:
+        """Whether its clock stands, because its case is suspended."""
+        return bool(self.pauses) and now < Stand.of(self.pauses[-1]).ends
+
+    def fall_away(self, note: bytes | None, at: datetime) -> Task:
+        """With the conclusion of a suspended case: what was answered is taken, the rest is nobody's any more."""
+        if self.state == RESULT_SUBMITTED:
+            return self.accept(at)
+        return self._ended("fall away", note, at) if self.running else self
 
     def check_decided(self) -> None:
         """FailedPrecondition(RETURN_UNDECIDED) while its return waits."""

@@ -23,6 +23,8 @@ TOLD = {
     "dispatch": DISPATCHED,
     "dispatch to desk": DISPATCHED,
     "extend": "extended",
+    "suspend": "suspended",
+    "resume": "resumed",
     "submit result": UNDER_REVIEW,
     "conclude": CONCLUDED,
     "agreement": "agreement",

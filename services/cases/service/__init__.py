@@ -16,7 +16,9 @@ from services.cases.service.progress import ProgressLookup
 from services.cases.service.reading import Reading
 from services.cases.service.receiving import Receiving
 from services.cases.service.redirecting import Redirecting
+from services.cases.service.supervisions import Supervisions
 from services.cases.service.supplements import Supplements
+from services.cases.service.suspensions import Suspensions
 
 
 class Cases:
@@ -29,7 +31,8 @@ class Cases:
         self.supplements, self.receiving = Supplements(self.chain), Receiving(self.chain)
         self.objections, self.redirecting = Objections(self.chain), Redirecting(self.chain)
         self.closing = Closing(self.chain, self.handling)
-        self.clocks, self.reading = Clocks(self.chain), Reading(self.chain)
+        self.suspensions, self.supervisions = Suspensions(self.chain), Supervisions(self.chain)
+        self.clocks, self.reading = Clocks(self.chain, self.supervisions), Reading(self.chain)
         self.papers = Papers(self.chain, self.reading)
         self.progress = ProgressLookup(self.chain)
         self.figures = FiguresService(self.chain)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from operator import attrgetter
 
-from hetao.cases.v1 import cases_pb2, tasks_pb2
+from hetao.cases.v1 import cases_pb2, supervisions_pb2, suspensions_pb2, tasks_pb2
 from hetao.common.v1 import common_pb2
 from kit.actions import Action, Actions, methods
 from kit.errors import NotFound
@@ -33,6 +33,7 @@ class SeenCase:
     words: Words
     today: date
     own: bool
+    now: datetime
 
     @property
     def most(self) -> Parameters:
@@ -67,9 +68,21 @@ def concerned(seen: SeenCase) -> bool:
     return seen.case.concerns(seen.principal.departments)
 
 
+def leading(seen: SeenCase) -> bool:
+    """The responsible centre and the lead department."""
+    return seen.own or seen.case.led_by(seen.principal.departments, seen.tasks)
+
+
+def supervising(seen: SeenCase) -> bool:
+    """Whoever is not addressed oneself: the lead department is, or the centre where none leads."""
+    lead = next((task.department for task in seen.tasks if task.lead and not task.desk), seen.case.centre)
+    return lead not in seen.principal.departments
+
+
 def holder(seen: SeenTask) -> bool:
-    """The department that was given the task, as `Chain.task_for_work` asks."""
-    return seen.task.department in seen.principal.departments and not seen.task.desk
+    """The department that was given the task, as `Chain.task_for_work` asks; of a suspended case nobody."""
+    own = seen.task.department in seen.principal.departments and not seen.task.desk
+    return own and not seen.task.stands(seen.now)
 
 
 def of_centre(seen: SeenTask) -> bool:
@@ -108,7 +121,15 @@ def _somebody_to_reveal(seen: SeenCase) -> None:
 
 
 def _conclusion(seen: SeenCase) -> None:
-    seen.case.check_conclusion(seen.kind, seen.tasks, len(seen.parties))
+    """The tasks of a suspended case end with it."""
+    tasks = [] if seen.case.suspended else seen.tasks
+    seen.case.check_conclusion(seen.kind, tasks, len(seen.parties))
+
+
+def _decision(seen: SeenCase) -> None:
+    seen.case.check_decision(seen.principal.account, seen.principal.may("cases.suspensions.repeat"), seen.now)
+    for task in seen.tasks:
+        task.check_decided()
 
 
 def _somebody_to_ask(seen: SeenCase) -> None:
@@ -122,6 +143,8 @@ def _reopening(seen: SeenCase) -> None:
 
 
 CASES = methods(cases_pb2.DESCRIPTOR.services_by_name["CaseService"])
+STANDS = methods(suspensions_pb2.DESCRIPTOR.services_by_name["SuspensionService"])
+ORDERS = methods(supervisions_pb2.DESCRIPTOR.services_by_name["SupervisionService"])
 TASKS = methods(tasks_pb2.DESCRIPTOR.services_by_name["TaskService"])
 
 ON_CASE: Sequence[Action[SeenCase]] = (
@@ -145,6 +168,13 @@ ON_CASE: Sequence[Action[SeenCase]] = (
     Action(CASES["ReplaceLead"], CASE_MOVES, "replace lead", whose=centre, guard=_lead),
     Action(CASES["ReviewCase"], CASE_MOVES, "approve", "send back", whose=centre),
     Action(CASES["ConcludeCase"], CASE_MOVES, "conclude", whose=centre, guard=_conclusion),
+    # How much longer it may stand in all is told when it is asked for.
+    Action(
+        STANDS["RequestSuspension"], CASE_MOVES, "suspend", whose=leading, guard=lambda s: s.case.check_asking(s.now)
+    ),
+    Action(STANDS["DecideSuspension"], whose=centre, guard=_decision),
+    Action(STANDS["ResumeCase"], CASE_MOVES, "resume", whose=centre),
+    Action(ORDERS["CreateSupervision"], whose=supervising, guard=lambda s: s.case.check_supervised()),
     Action(CASES["RecordFollowUp"], CASE_MOVES, "follow up", whose=asker, guard=_somebody_to_ask),
     Action(
         CASES["RecordPerformance"],
@@ -201,4 +231,4 @@ class CaseActions:
     def _seen(self, unit: Unit, case: CaseFile, tasks: Sequence[Task], parties: Sequence[Party]) -> SeenCase:
         who = unit.principal
         own = who.system or case.centre in who.departments
-        return SeenCase(who, case, tasks, parties, self._words, unit.today, own)
+        return SeenCase(who, case, tasks, parties, self._words, unit.today, own, unit.now)

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from kit.blobs import Blobs
 from kit.config import DATA
-from kit.errors import NotFound, PermissionDenied
+from kit.errors import FailedPrecondition, NotFound, PermissionDenied
 from kit.module import Runtime
 from kit.unit import Unit
 from services.cases.model import CaseFile, Task
@@ -77,8 +77,10 @@ class Chain:
         raise NotFound("NOT_FOUND", resource="task")
 
     async def task_for_work(self, unit: Unit, case_id: UUID, task_id: UUID, etag: str) -> tuple[Folder, Task]:
-        """The case and the task that the caller's department was given. NotFound for anybody else's."""
+        """The case and the task that the caller's department was given. NotFound for anybody else's; FailedPrecondition(CASE_SUSPENDED)."""
         found = await store.folder(unit, case_id)
+        if stand := found.case.suspended:
+            raise FailedPrecondition("CASE_SUSPENDED", until=stand.ends)
         for task in found.tasks:
             if task.id == task_id and task.department in unit.principal.departments and not task.desk:
                 unit.match(etag, task)

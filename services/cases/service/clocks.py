@@ -1,4 +1,4 @@
-"""What happens by itself: the reminder (催办) before a limit, the notice to the superior after it, each once.
+"""What happens by itself: the reminder (催办) before a limit, the notice to the superior after it, then the supervision order (督办), each once.
 
 A timer is only a reminder of the facts. When it fires late, because the process was dead, the steps that were missed follow one another at once,
 in their order.
@@ -15,15 +15,16 @@ from services.cases.service import signals, telling
 from services.cases.service.chain import Chain
 from services.cases.service.limits import CASE_CLOCK, SUPPLEMENT_CLOCK, TASK_CLOCK
 from services.cases.service.steps import day, of_department, step
+from services.cases.service.supervisions import Supervisions
 from services.cases.store import cases as store
 
 
 class Clocks:
-    def __init__(self, chain: Chain):
-        self.chain = chain
+    def __init__(self, chain: Chain, supervisions: Supervisions):
+        self.chain, self.supervisions = chain, supervisions
 
     async def case(self, unit: Unit, case_id: UUID) -> None:
-        """Before acceptance: the decision on it is waited for. After: the conclusion."""
+        """Before acceptance: the decision on it is waited for. After: the conclusion. The clock of a suspended case stands."""
         case = await store.CASES.get(unit, case_id)
         moment = self.chain.limits.next_moment(case)
         if not case.running or moment is None:
@@ -32,6 +33,10 @@ class Clocks:
             unit.schedule(CASE_CLOCK, case.id, at=moment)
             return
         told = case.tell(case.told + 1, unit.now)
+        if told.told == model.DIRECTOR:
+            await self.supervisions.by_itself(unit, case, None, await store.tasks_of(unit, case.id))
+            await self.chain.save(unit, told, "supervise")
+            return
         late = told.told == model.SUPERIOR
         what = "overdue" if late else "remind"
         facts = {"due": day(case.due_at)}
@@ -48,14 +53,14 @@ class Clocks:
         await self.chain.save(unit, told, what, step(what, facts))
 
     async def task(self, unit: Unit, task_id: UUID) -> None:
-        """The duty officer before the limit, the department's head at the limit, the centre's director a little later."""
+        """The duty officer before the limit, the department's head at the limit; a little later the centre's director, with a supervision order."""
         case_id = await store.case_id_of_task(unit, task_id)
         if case_id is None:
             return
         case = await store.CASES.get(unit, case_id)
         task = await store.TASKS.get(unit, task_id)
         moment = self.chain.limits.next_moment(task)
-        if not task.running or moment is None:
+        if not task.running or moment is None or not case.running:
             return
         if moment > unit.now:
             unit.schedule(TASK_CLOCK, task.id, at=moment)
@@ -72,6 +77,8 @@ class Clocks:
         urgent = told.told > model.REMINDED
         unit.emit(telling.notice(template, case, task.id, task.round, [to], urgent=urgent, due=facts["due"]))
         store.add_steps(unit, case.id, [step(template.removeprefix("cases."), facts)])
+        if told.told == model.DIRECTOR:
+            await self.supervisions.by_itself(unit, case, told, ())
         self._next(unit, told)
 
     async def supplement(self, unit: Unit, case_id: UUID) -> None:

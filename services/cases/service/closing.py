@@ -18,6 +18,7 @@ from services.cases.service.handling import Handling
 from services.cases.service.limits import CASE_CLOCK
 from services.cases.service.sealed import seal_note
 from services.cases.service.steps import both, day, of_department, step
+from services.cases.service.suspensions import conclude_suspension
 from services.cases.store import cases as store
 from services.cases.store.cases import Folder, Step
 from services.cases.words import Outcome
@@ -84,18 +85,21 @@ class Closing:
     # -- the conclusion ---------------------------------------------------------------------------------------------------
 
     async def conclude(self, unit: Unit, case_id: UUID, said: Conclusion, etag: str) -> Folder:
-        """Ends the procedure with an outcome. The desks' tasks end with it; one open task of a department refuses it."""
+        """Ends the procedure with an outcome. The desks' tasks end with it; one open task of a department refuses it, unless the case is suspended."""
         found = await self.chain.own(unit, case_id, etag)
         before, parties = found.case, found.parties
         kind = self.chain.words.kinds.get(before.kind, unit.today)
         word = self.chain.words.outcomes.get(said.outcome, unit.today, field="outcome")
         note = seal_note(unit, before.id, said.note)
         agreement = self._agreement(unit, before, word, said.agreement) if said.agreement else None
-        case = before.conclude(word, note, said.channel.strip(), agreement, unit.now, kind, found.tasks, len(parties))
+        left = [self._fallen(unit, before, task, said.note) for task in found.tasks]
+        case = before.conclude(word, note, said.channel.strip(), agreement, unit.now, kind, left, len(parties))
         case = case.after(parties)
-        ended = [task.conclude(unit.now) for task in found.tasks if task.desk and task.running]
+        ended = [task.conclude(unit.now) for task in left if task.desk and task.running]
+        ended += [after for after, task in zip(left, found.tasks, strict=True) if after != task]
         tasks = await self.handling.save_tasks(unit, found.tasks, ended)
         unit.cancel(CASE_CLOCK, case.id)
+        await conclude_suspension(unit, before)
         steps = [step("conclude", both("outcome", word), note=note)]
         if agreement:
             await store.AGREEMENTS.add(unit, agreement)
@@ -107,6 +111,12 @@ class Closing:
             unit.emit(*telling.parties("cases.party_concluded", case, parties, outcome=said.outcome))
         case = await self.chain.save(unit, case, "conclude", *steps)
         return Folder(case, tasks, parties, agreement)
+
+    def _fallen(self, unit: Unit, case: CaseFile, task: Task, note: str) -> Task:
+        """Of a suspended case the departments' tasks end with the conclusion."""
+        if task.desk or not case.suspended:
+            return task
+        return task.fall_away(unit.seal("cases.task", task.id, note) if note else None, unit.now)
 
     def _agreement(self, unit: Unit, case: CaseFile, outcome: Outcome, new: NewAgreement) -> Agreement:
         """InvalidArgument: PERFORM_BY_ONE_OF, PERFORM_BY_RANGE."""

@@ -161,7 +161,7 @@ class Intake:
         case = self._classified(unit, found.case, said, steps)
         if case.accepted_at and not case.reopened_count:
             kind = self.chain.words.kinds.get(case.kind, unit.today)
-            limit = self.chain.limits.new(kind.rule(case.complexity), case.accepted_at)
+            limit = self.chain.limits.new(kind.rule(case.complexity), case.accepted_at, pauses=case.pauses)
             if limit.rule != case.limit_rule:
                 case = case.relimited(limit)
                 self.chain.limits.set_clock(unit, case)

@@ -19,6 +19,7 @@ from services.cases.service.chain import Chain
 from services.cases.service.parties import pin_text
 from services.cases.service.reading import masked
 from services.cases.service.steps import day, filled
+from services.cases.service.suspensions import last_day
 from services.cases.store import cases as store
 from services.cases.store.cases import Folder
 
@@ -96,6 +97,8 @@ class ProgressLookup:
     async def _facts(self, unit: Unit, case: CaseFile, party: Party) -> dict[str, str]:
         """What the sentence of the stage is filled with. Which papers are missing concerns the applicant alone."""
         facts = {"due": day(case.due_at), "channel": case.channel, "number": case.transferred_to}
+        if stand := case.suspended:
+            facts["until"] = last_day(stand.ends)
         if case.state == model.SUPPLEMENT_ASKED and (last := await store.supplement(unit, case.id)):
             words = [self.chain.words.papers.get(code, business_date(last.asked_at)) for code in last.papers]
             said = unit.open("cases.supplement", last.id, last.words) if last.words else ""

@@ -11,7 +11,7 @@ from kit import notices
 from kit.events import Event
 from kit.notices import To, ToParty
 from kit.proto import number_of, stamp
-from services.cases.model import Asked, CaseFile, Party
+from services.cases.model import Asked, CaseFile, Party, Supervision
 from services.cases.words import Word
 
 #: Namespace of the intent ids: the same intent has the same id however often it is told.
@@ -66,6 +66,30 @@ def follow_up_counts(case: CaseFile) -> types_pb2.FollowUpCounts | None:
     return types_pb2.FollowUpCounts(**Asked(*case.asked)._asdict()) if case.asked else None
 
 
+def supervision_changed(order: Supervision, what: str, epoch: int) -> Event:
+    """A supervision order after the change."""
+    message = events_pb2.SupervisionChanged(
+        supervision_id=str(order.id),
+        epoch=epoch,
+        version=order.version,
+        what=what,
+        number=order.written,
+        case_id=str(order.case_id),
+        case_code=order.code,
+        centre=order.centre,
+        department=order.department,
+        division=order.division,
+        state=number_of(types_pb2.SupervisionState, order.state),
+        level=order.level,
+        automatic=order.automatic,
+        issued_at=stamp(order.issued_at),
+        due_at=stamp(order.due_at),
+        replied_at=stamp(order.replied_at),
+        released_at=stamp(order.released_at),
+    )
+    return Event(order.case_id, message, order.division)
+
+
 def handover_answered(
     case: CaseFile, answer: int, reason: str, by: str, at: datetime, ground: Word | None = None
 ) -> Event:
@@ -97,12 +121,12 @@ def to_first_receiver(template: str, case: CaseFile, round_: str, by: str, **var
 def notice(
     template: str,
     case: CaseFile,
-    about: UUID,
+    about: UUID | str,
     round_: int | str,
     to: Sequence[tuple[str, str]],
     *,
-    urgent: bool = False,
     account: str = "",
+    urgent: bool = False,
     **variables: str,
 ) -> Event:
     """Somebody should be told. `about` and `round_`: what it is about and which of its limits, so that each intent is told once.

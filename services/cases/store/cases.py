@@ -179,6 +179,11 @@ async def supplement(unit: Unit, case_id: UUID) -> Supplement | None:
     return found[0] if found else None
 
 
+async def tasks_of(unit: Unit, case_id: UUID) -> list[Task]:
+    """The tasks of a case that is locked."""
+    return await TASKS.list(unit, "case_id = $1 order by id limit 100", case_id)
+
+
 async def case_id_of_task(unit: Unit, task_id: UUID) -> UUID | None:
     """Read first without a lock: the case is locked before its task."""
     found: UUID | None = await unit.fetchval("select case_id from task where id = $1", task_id)
@@ -635,12 +640,14 @@ OVERDUE = """
 select
     (select count(*) from case_file where told >= 2 and state = 'registered'),
     (select count(*) from case_file where told >= 2 and state in ('accepted', 'handling', 'result_submitted', 'centre_review')),
-    (select count(*) from task where told >= 2 and state in ('dispatched', 'signed_in', 'handling', 'rework', 'return_pending'))
+    (select count(*) from task t
+        where told >= 2 and state in ('dispatched', 'signed_in', 'handling', 'rework', 'return_pending')
+        and not exists (select from case_file c where c.id = t.case_id and c.state = 'suspended'))
 """
 
 
 async def overdue(unit: Unit) -> tuple[int, int, int]:
-    """How many cases wait for acceptance, cases for their conclusion, and tasks for a result, beyond their limit."""
+    """How many cases wait for acceptance, cases for their conclusion, and tasks for a result, beyond their limit. What is suspended is not waited for."""
     row = await unit.fetchrow(OVERDUE)
     assert row is not None
     return row[0], row[1], row[2]

@@ -9,6 +9,7 @@ from hetao.common.v1 import common_pb2
 from hetao.grid.v1 import report_pb2, types_pb2
 from hetao.grid.v1 import report_steps_pb2 as steps_pb
 from hetao.grid.v1 import reports_pb2 as reports_pb
+from kit.deadlines import shown
 from kit.paging import Page
 from kit.proto import given_moment, number_of, stamp, text_of
 from kit.unit import Unit
@@ -208,7 +209,8 @@ def photo_of(row: Photo) -> report_pb2.ReportPhoto:
 
 
 def handover(row: Handover, whole: Whole, explained: bool) -> report_pb2.Handover:
-    why = whole.deadline.explanation if whole.deadline and explained else None
+    due = whole.deadline if explained else None
+    why = due.explanation if due else None
     return report_pb2.Handover(
         handover_id=str(row.id),
         target=number_of(types_pb2.HandoverTarget, row.target),
@@ -223,6 +225,7 @@ def handover(row: Handover, whole: Whole, explained: bool) -> report_pb2.Handove
         answer_due_at=stamp(row.due_at),
         answer_due_explanation=common_pb2.Text(zh=why.zh, en=why.en) if why else None,
         answer_overdue=row.overdue,
+        deadline=shown(due, whole.now, why) if due and row.state == "offered" else None,
         answered_by=row.answered_by,
         answered_at=stamp(row.answered_at),
         answer_reason=whole.answer_reason,

@@ -96,9 +96,10 @@ class Where:
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """A report as its reader sees it. `content`: opened; `deadline`: of the answer to its hand-over; `actions`: what the reader may do."""
+    """A report as its reader sees it now. `content`: opened; `deadline`: of the answer to its hand-over; `actions`: what the reader may do."""
 
     report: Report
+    now: datetime
     content: dict[str, str]
     result: str
     photos: Sequence[Photo] = ()
@@ -340,7 +341,7 @@ class Reports:
             reason = unit.open("grid.handover.answer", handover.id, answer) if answer else ""
             deadline = self.answer_due(handover) if handover.due_at else None
         result = unit.open("grid.report.result", report.id, report.result) if report.result else ""
-        return Whole(report, self.content(unit, report), result, photos, handover, note, reason, deadline)
+        return Whole(report, unit.now, self.content(unit, report), result, photos, handover, note, reason, deadline)
 
     async def page(
         self, unit: Unit, page: Page, division: str, grid_code: str, state: str, *, mine: bool, offered: bool

@@ -6,13 +6,24 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from grpc.aio import AioRpcError
 
-from hetao.cases.v1 import case_pb2, front_pb2, handling_pb2, types_pb2
+from hetao.cases.v1 import (
+    case_pb2,
+    cases_pb2_grpc,
+    front_pb2,
+    handling_pb2,
+    supervisions_pb2_grpc,
+    suspensions_pb2,
+    suspensions_pb2_grpc,
+    tasks_pb2_grpc,
+    types_pb2,
+)
 from kit.actions import name_of
 from kit.rpc.methods import writes
 from services.cases.service.actions import ON_CASE, ON_TASK
@@ -21,6 +32,7 @@ from services.gateway.binding import bindings
 from tests.contract.samples import sample
 from tests.unit.cases.conftest import JUSTICE, LABOUR, UNION, CentreAtWork
 from tests.unit.cases.test_front import works_here
+from tests.unit.cases.test_suspensions import Suspending
 from tests.world import Refusal
 
 #: Those of the centre, of its departments, and who looks on.
@@ -28,6 +40,13 @@ PEOPLE = (
     *("window-clerk-2", "dispatcher-2", "centre-director-2", "follow-up-clerk-2", "department-officer-2"),
     *("justice-officer-2", "union-officer-2", "township-leader-2", "county-leader-2", "dispatcher", "auditor-2"),
 )
+
+STUBS: dict[str, Any] = {
+    "CaseService": cases_pb2_grpc.CaseServiceStub,
+    "TaskService": tasks_pb2_grpc.TaskServiceStub,
+    "SuspensionService": suspensions_pb2_grpc.SuspensionServiceStub,
+    "SupervisionService": supervisions_pb2_grpc.SupervisionServiceStub,
+}
 
 METHODS = {method.name: method for s in contracts.services() for method in s.methods if contracts.owner(s) == "cases"}
 
@@ -92,6 +111,18 @@ async def returned_again(centre: CentreAtWork) -> case_pb2.Case:
 async def asked_for_more(centre: CentreAtWork) -> case_pb2.Case:
     case = await signed_in(centre)
     await centre.ask_extension(case, case.tasks[1])
+    return case
+
+
+async def suspension_asked(centre: CentreAtWork) -> case_pb2.Case:
+    case = await given_to_two(centre)
+    await Suspending(centre).ask(case, by="dispatcher-2")
+    return case
+
+
+async def suspended(centre: CentreAtWork) -> case_pb2.Case:
+    case = await given_to_two(centre)
+    await Suspending(centre).suspend(case)
     return case
 
 
@@ -167,6 +198,8 @@ STAGES: dict[str, Callable[[CentreAtWork], Awaitable[case_pb2.Case]]] = {
     "returned again": returned_again,
     "asked for more time": asked_for_more,
     "at a desk": at_a_desk,
+    "suspension asked": suspension_asked,
+    "suspended": suspended,
     "answered": CentreAtWork.answered,
     "sent back": sent_back,
     "reviewed": reviewed,
@@ -190,14 +223,22 @@ def decision_of(method: MethodDescriptor, case: case_pb2.Case) -> int:
     return types_pb2.REVIEW_DECISION_APPROVE if waits else types_pb2.REVIEW_DECISION_SEND_BACK
 
 
-def request_for(method: MethodDescriptor, case: case_pb2.Case, task: case_pb2.Task | None = None) -> Message:
+def request_for(
+    method: MethodDescriptor, case: case_pb2.Case, photo: str, task: case_pb2.Task | None = None
+) -> Message:
     """One that nothing but the state and the caller can refuse."""
     new = JUSTICE if any(one.department_id == UNION for one in case.tasks) else UNION
     given: dict[str, Any] = {
         "case_id": case.case_id,
         "task_id": task.task_id if task else "",
         "party_id": min(case.parties, key=lambda one: one.follow_up.contacted).party_id,
-        "ground": {"ReturnTask": "not_competent", "ReopenCase": "wrongly_handled"}.get(method.name, "in_litigation"),
+        "ground": {
+            "ReturnTask": "not_competent",
+            "ReopenCase": "wrongly_handled",
+            "RequestSuspension": "appraisal",
+        }.get(method.name, "in_litigation"),
+        "suspension_id": case.suspension_id or str(uuid4()),
+        "approve": True,
         "number": "110",
         "category": "10",
         "department_id": {"ReplaceLead": new, "ReassignTask": UNION}.get(
@@ -220,6 +261,8 @@ def request_for(method: MethodDescriptor, case: case_pb2.Case, task: case_pb2.Ta
     for name in ("task_ids", "media_ids", "etag", "request_id"):
         if name in made.DESCRIPTOR.fields_by_name:
             made.ClearField(name)
+    if isinstance(made, suspensions_pb2.RequestSuspensionRequest):
+        made.media_ids.append(photo)
     if method.name == "DecideReturn":
         made.ClearField("department_id")
     if isinstance(made, handling_pb2.DispatchCaseRequest):
@@ -229,7 +272,7 @@ def request_for(method: MethodDescriptor, case: case_pb2.Case, task: case_pb2.Ta
 
 async def outcome(centre: CentreAtWork, method: MethodDescriptor, request: Message, account: str) -> str:
     """The reason of a refusal, "" for an answer."""
-    stub = centre.tasks(account) if method.containing_service.name == "TaskService" else centre.cases(account)
+    stub = centre.world.stub(STUBS[method.containing_service.name], "cases", account)
     try:
         await getattr(stub, method.name)(request)
     except AioRpcError as error:
@@ -249,6 +292,7 @@ async def test_what_is_listed_is_what_happens(centre: CentreAtWork, stage: str) 
     centre.dispatched = partial(given_to_two, centre)  # type: ignore[method-assign]
     await works_here(centre, "window-clerk-2")
     case = await centre.get(await STAGES[stage](centre))
+    photo = await centre.upload()
     wrong: list[str] = []
     allowed: list[tuple[str, MethodDescriptor, int | None]] = []
     for account in PEOPLE:
@@ -263,7 +307,7 @@ async def test_what_is_listed_is_what_happens(centre: CentreAtWork, stage: str) 
                     allowed.append((account, line.method, nth))
                     continue
                 task = None if nth is None else case.tasks[nth]
-                said = await outcome(centre, line.method, request_for(line.method, case, task), account)
+                said = await outcome(centre, line.method, request_for(line.method, case, photo, task), account)
                 if told is None and not said:
                     wrong.append(f"{account} is not told of {line.name}, and could")
                 elif told is not None and (said != told.reason or not told.sentence.zh or not told.sentence.en):
@@ -272,7 +316,7 @@ async def test_what_is_listed_is_what_happens(centre: CentreAtWork, stage: str) 
     for account, method, nth in allowed:
         fresh = await centre.get(await STAGES[stage](centre))
         task = None if nth is None else fresh.tasks[nth]
-        if said := await outcome(centre, method, request_for(method, fresh, task), account):
+        if said := await outcome(centre, method, request_for(method, fresh, photo, task), account):
             wrong.append(f"{account} is told to go on with {method.name}, and it is {said}")
     assert not wrong, "\n".join(wrong)
 

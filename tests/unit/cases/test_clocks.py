@@ -63,12 +63,12 @@ async def test_what_fell_due_while_the_process_was_dead_is_told_once_in_its_orde
     await centre.world.platform.fire()
     await centre.world.platform.fire()
     late = [notice.template for notice in await centre.notices()]
-    assert late == ["cases.case_reminder", "cases.case_overdue"]
+    assert late == ["cases.case_reminder", "cases.case_overdue", "cases.supervision"]
     assert told(await centre.notices(), "cases.case_overdue") == [(CENTRE, "director")]
     case = await centre.get(case)
     # Seven working days after Monday the 2nd.
     assert case.overdue_since.ToJsonString() == case.deadline.due_at.ToJsonString() == "2026-03-11T15:59:59.999Z"
-    assert [entry.what for entry in await centre.timeline(case)][-2:] == ["remind", "overdue"]
+    assert [entry.what for entry in await centre.timeline(case)][-3:] == ["remind", "overdue", "supervise"]
 
 
 async def test_a_decision_on_acceptance_is_waited_for_too(centre: CentreAtWork) -> None:

@@ -1,7 +1,7 @@
 """The statutory-time engine: exact dates around the holidays that matter, and what holds for every date."""
 
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -232,12 +232,12 @@ def test_an_explanation_names_pauses_extensions_the_moved_day_and_provisional_ye
     )
     assert deadline.provisional
     zh, en = deadline.explanation.zh, deadline.explanation.en
-    for part in ("2026年12月7日（周一）09:00 至 2026年12月10日（周四）09:00 暂停（事由：委托鉴定；依据：测试条例第二条）",
+    for part in ("加上暂停 3 日（2026年12月7日（周一）09:00 至 2026年12月10日（周四）09:00，事由：委托鉴定；依据：测试条例第二条）。",
                  "经 centre-director 批准延长 2 日（事由：案情复杂；依据：测试条例第三条）",
                  "最后一日 2027年1月1日（周五）为元旦假期，顺延至其后第一个工作日（民法典第二百零三条）",
                  "2027年1月4日（周一）23:59到期", "此日期为暂定"):  # fmt: skip
         assert part in zh
-    for part in ("stood from Mon 7 Dec 2026 09:00 to Thu 10 Dec 2026 09:00 (ground: expert opinion",
+    for part in ("Plus 3 calendar days standing still (Mon 7 Dec 2026 09:00 to Thu 10 Dec 2026 09:00, ground: expert opinion",
                  "Extended by 2 calendar days, approved by centre-director (ground: complex matter; source: 测试条例第三条)",
                  "falls in the New Year's Day holiday", "due on Mon 4 Jan 2027 23:59", "provisional"):  # fmt: skip
         assert part in en
@@ -418,3 +418,40 @@ def test_every_deadline_can_explain_itself(fact: tuple[Rule, datetime, list[Paus
     text = DEADLINES.due(*fact).explanation
     assert "到期" in text.zh
     assert "due on" in text.en
+
+
+# -- pauses in working days -------------------------------------------------------------------------------------------
+
+
+@given(st.dates(date(2025, 1, 1), date(2027, 12, 31)), st.times(), st.integers(1, 60))
+def test_a_clock_that_stands_for_days_misses_just_these(day: date, clock: time, days: int):
+    begins = datetime.combine(day, clock.replace(microsecond=0), SHANGHAI)
+    ends = DEADLINES.days_on(begins, days)
+    assert ends > begins
+    assert DEADLINES.days_within(begins, ends) == days
+    assert DEADLINES.days_within(begins, ends - timedelta(seconds=1)) == days - 1
+
+
+@given(
+    st.dates(date(2025, 1, 1), date(2027, 6, 30)),
+    st.times(),
+    st.integers(1, 20),
+    st.integers(0, 20),
+    st.integers(1, 20),
+)
+def test_a_pause_moves_a_limit_in_working_days_by_its_own(day: date, clock: time, amount: int, later: int, days: int):
+    """Over every holiday and every day that is made up for one."""
+    begun = datetime.combine(day, clock.replace(microsecond=0), SHANGHAI)
+    plain = DEADLINES.due(rule(amount), begun)
+    begins = begun + timedelta(hours=24 * later)
+    if begins > plain.due_at:
+        return
+    stands = Pause(begins, DEADLINES.days_on(begins, days), "委托鉴定", "测试条例第二条")
+    moved = DEADLINES.due(rule(amount), begun, [stands])
+    calendar = DEADLINES.calendar
+    # The day of the start counts in no limit, so nothing is missed by standing on it.
+    missed = days - (1 if later == 0 and calendar.working(begun.date()) else 0)
+    assert moved.last_day == calendar.add_working_days(plain.last_day, missed) if missed else plain.last_day
+    assert moved.moved_by(stands) == missed
+    assert moved.pause(begins) == stands
+    assert moved.pause(stands.ends) is None

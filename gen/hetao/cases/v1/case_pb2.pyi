@@ -72,6 +72,7 @@ class Case(_message.Message):
     FOLLOW_UP_FIELD_NUMBER: _builtins.int
     EXPLANATION_FIELD_NUMBER: _builtins.int
     REOPEN_GROUND_FIELD_NUMBER: _builtins.int
+    SUSPENSION_ID_FIELD_NUMBER: _builtins.int
     ALLOWED_ACTIONS_FIELD_NUMBER: _builtins.int
     case_id: _builtins.str
     """Id, a UUID."""
@@ -131,6 +132,8 @@ class Case(_message.Message):
     """What a party that is not content was told when it was closed (解释结案)."""
     reopen_ground: _builtins.str
     """Why it was reopened last; code of data/dictionaries/reopen_grounds.toml."""
+    suspension_id: _builtins.str
+    """The suspension that was asked for or is running; empty otherwise."""
     @_builtins.property
     def occurred_at(self) -> _timestamp_pb2.Timestamp:
         """When it happened, where that is known."""
@@ -160,7 +163,7 @@ class Case(_message.Message):
         """First acceptance."""
 
     @_builtins.property
-    def deadline(self) -> Global___Deadline:
+    def deadline(self) -> _common_pb2.Deadline:
         """The limit, and why it falls when it falls: before acceptance that of the decision on it. Unset after the conclusion."""
 
     @_builtins.property
@@ -225,7 +228,7 @@ class Case(_message.Message):
         registered_by: _builtins.str = ...,
         registered_at: _timestamp_pb2.Timestamp | None = ...,
         accepted_at: _timestamp_pb2.Timestamp | None = ...,
-        deadline: Global___Deadline | None = ...,
+        deadline: _common_pb2.Deadline | None = ...,
         overdue_since: _timestamp_pb2.Timestamp | None = ...,
         refusal: Global___Refusal | None = ...,
         transferred_to: _builtins.str = ...,
@@ -247,11 +250,12 @@ class Case(_message.Message):
         follow_up: Global___CaseFollowUp | None = ...,
         explanation: _builtins.str = ...,
         reopen_ground: _builtins.str = ...,
+        suspension_id: _builtins.str = ...,
         allowed_actions: _abc.Iterable[_common_pb2.AllowedAction] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["accepted_at", b"accepted_at", "agreement", b"agreement", "classification", b"classification", "closed_at", b"closed_at", "concluded_at", b"concluded_at", "deadline", b"deadline", "first_receiver", b"first_receiver", "follow_up", b"follow_up", "occurred_at", b"occurred_at", "overdue_since", b"overdue_since", "refusal", b"refusal", "registered_at", b"registered_at", "supplement", b"supplement"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_at", b"accepted_at", "agreement", b"agreement", "allowed_actions", b"allowed_actions", "case_id", b"case_id", "centre", b"centre", "centre_name", b"centre_name", "classification", b"classification", "closed_at", b"closed_at", "code", b"code", "community", b"community", "concluded_at", b"concluded_at", "counts_concluded", b"counts_concluded", "counts_resolved", b"counts_resolved", "county", b"county", "deadline", b"deadline", "description", b"description", "division", b"division", "etag", b"etag", "explanation", b"explanation", "external_id", b"external_id", "first_receiver", b"first_receiver", "follow_up", b"follow_up", "kind", b"kind", "media_ids", b"media_ids", "occurred_at", b"occurred_at", "outcome", b"outcome", "outcome_channel", b"outcome_channel", "outcome_note", b"outcome_note", "overdue_since", b"overdue_since", "parties", b"parties", "place", b"place", "refusal", b"refusal", "registered_at", b"registered_at", "registered_by", b"registered_by", "reopen_ground", b"reopen_ground", "reopened_count", b"reopened_count", "report_id", b"report_id", "source", b"source", "source_system", b"source_system", "stage_only", b"stage_only", "state", b"state", "supplement", b"supplement", "tasks", b"tasks", "title", b"title", "township", b"township", "transferred_to", b"transferred_to"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_at", b"accepted_at", "agreement", b"agreement", "allowed_actions", b"allowed_actions", "case_id", b"case_id", "centre", b"centre", "centre_name", b"centre_name", "classification", b"classification", "closed_at", b"closed_at", "code", b"code", "community", b"community", "concluded_at", b"concluded_at", "counts_concluded", b"counts_concluded", "counts_resolved", b"counts_resolved", "county", b"county", "deadline", b"deadline", "description", b"description", "division", b"division", "etag", b"etag", "explanation", b"explanation", "external_id", b"external_id", "first_receiver", b"first_receiver", "follow_up", b"follow_up", "kind", b"kind", "media_ids", b"media_ids", "occurred_at", b"occurred_at", "outcome", b"outcome", "outcome_channel", b"outcome_channel", "outcome_note", b"outcome_note", "overdue_since", b"overdue_since", "parties", b"parties", "place", b"place", "refusal", b"refusal", "registered_at", b"registered_at", "registered_by", b"registered_by", "reopen_ground", b"reopen_ground", "reopened_count", b"reopened_count", "report_id", b"report_id", "source", b"source", "source_system", b"source_system", "stage_only", b"stage_only", "state", b"state", "supplement", b"supplement", "suspension_id", b"suspension_id", "tasks", b"tasks", "title", b"title", "township", b"township", "transferred_to", b"transferred_to"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -647,7 +651,7 @@ class Task(_message.Message):
     follows: _builtins.str
     """The task of another department that it took the place of."""
     @_builtins.property
-    def deadline(self) -> Global___Deadline:
+    def deadline(self) -> _common_pb2.Deadline:
         """When that is, and why."""
 
     @_builtins.property
@@ -697,7 +701,7 @@ class Task(_message.Message):
         lead: _builtins.bool = ...,
         state: _types_pb2.TaskState.ValueType = ...,
         limit_days: _builtins.int = ...,
-        deadline: Global___Deadline | None = ...,
+        deadline: _common_pb2.Deadline | None = ...,
         demand: _builtins.str = ...,
         result: _builtins.str = ...,
         media_ids: _abc.Iterable[_builtins.str] | None = ...,
@@ -844,40 +848,6 @@ class TaskExtension(_message.Message):
 Global___TaskExtension: _TypeAlias = TaskExtension  # noqa: Y015
 
 @_typing.final
-class Deadline(_message.Message):
-    """A limit that can explain itself."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    DUE_AT_FIELD_NUMBER: _builtins.int
-    PROVISIONAL_FIELD_NUMBER: _builtins.int
-    EXPLANATION_FIELD_NUMBER: _builtins.int
-    provisional: _builtins.bool
-    """It rests on a calendar that the State Council has not published yet."""
-    @_builtins.property
-    def due_at(self) -> _timestamp_pb2.Timestamp:
-        """The last moment in time."""
-
-    @_builtins.property
-    def explanation(self) -> _common_pb2.Text:
-        """Why it falls when it falls."""
-
-    def __init__(
-        self,
-        *,
-        due_at: _timestamp_pb2.Timestamp | None = ...,
-        provisional: _builtins.bool = ...,
-        explanation: _common_pb2.Text | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["due_at", b"due_at", "explanation", b"explanation"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["due_at", b"due_at", "explanation", b"explanation", "provisional", b"provisional"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Deadline: _TypeAlias = Deadline  # noqa: Y015
-
-@_typing.final
 class Refusal(_message.Message):
     """A matter that a centre does not take, and where it belongs."""
 
@@ -961,7 +931,7 @@ class Supplement(_message.Message):
         """When she was asked."""
 
     @_builtins.property
-    def deadline(self) -> Global___Deadline:
+    def deadline(self) -> _common_pb2.Deadline:
         """Until when she can bring it, and why then."""
 
     @_builtins.property
@@ -979,7 +949,7 @@ class Supplement(_message.Message):
         words: _builtins.str = ...,
         asked_at: _timestamp_pb2.Timestamp | None = ...,
         asked_by: _builtins.str = ...,
-        deadline: Global___Deadline | None = ...,
+        deadline: _common_pb2.Deadline | None = ...,
         brought_at: _timestamp_pb2.Timestamp | None = ...,
         waived: _builtins.bool = ...,
         media_ids: _abc.Iterable[_builtins.str] | None = ...,

@@ -99,7 +99,8 @@ class CaseChanged(_message.Message):
     """What was done, a short stable word of the model: "register", "accept", "refuse", "transfer", "classify", "dispatch", "sign in", "start",
     "submit task", "submit result", "review", "send back", "conclude", "follow up", "record performance", "performance due", "close", "reopen",
     "remind", "overdue", "attach", "return", "decide return", "designate", "ask extension", "decide extension", "waive", "reassign", "cancel task",
-    "replace lead", "ask supplement", "bring supplement", "waive supplement", "first receiver".
+    "replace lead", "ask supplement", "bring supplement", "waive supplement", "first receiver",
+    "ask suspension", "refuse suspension", "suspend", "resume", "supervise".
     """
     code: _builtins.str
     """The code for life (一案一码) that people type and read."""
@@ -219,6 +220,89 @@ class CaseChanged(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CaseChanged: _TypeAlias = CaseChanged  # noqa: Y015
+
+@_typing.final
+class SupervisionChanged(_message.Message):
+    """The public state of a supervision order (督办) after a change; topic hetao.cases.v1, key = case_id. A reader that keeps the newest (epoch, version)
+    per order has the truth. What is demanded and answered is not in it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUPERVISION_ID_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    WHAT_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    CASE_ID_FIELD_NUMBER: _builtins.int
+    CASE_CODE_FIELD_NUMBER: _builtins.int
+    CENTRE_FIELD_NUMBER: _builtins.int
+    DEPARTMENT_FIELD_NUMBER: _builtins.int
+    DIVISION_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    AUTOMATIC_FIELD_NUMBER: _builtins.int
+    ISSUED_AT_FIELD_NUMBER: _builtins.int
+    DUE_AT_FIELD_NUMBER: _builtins.int
+    REPLIED_AT_FIELD_NUMBER: _builtins.int
+    RELEASED_AT_FIELD_NUMBER: _builtins.int
+    supervision_id: _builtins.str
+    epoch: _builtins.int
+    """Raised by every install and restore; a higher epoch wins over any version of a lower one."""
+    version: _builtins.int
+    what: _builtins.str
+    """What was done: "supervise", "reply", "send back", "release", "raise", "lapse"."""
+    number: _builtins.str
+    """As people write it, such as 督〔2026〕12号."""
+    case_id: _builtins.str
+    case_code: _builtins.str
+    centre: _builtins.str
+    """Department id of the centre that is responsible for the case; numbers are its own."""
+    department: _builtins.str
+    """Id of the department that is to reply."""
+    division: _builtins.str
+    """The division the matter is in."""
+    state: _types_pb2.SupervisionState.ValueType
+    level: _builtins.int
+    """1 to 3; raised when a limit passes without a reply."""
+    automatic: _builtins.bool
+    """The order came by itself from a limit that ran out."""
+    @_builtins.property
+    def issued_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def due_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def replied_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def released_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        supervision_id: _builtins.str = ...,
+        epoch: _builtins.int = ...,
+        version: _builtins.int = ...,
+        what: _builtins.str = ...,
+        number: _builtins.str = ...,
+        case_id: _builtins.str = ...,
+        case_code: _builtins.str = ...,
+        centre: _builtins.str = ...,
+        department: _builtins.str = ...,
+        division: _builtins.str = ...,
+        state: _types_pb2.SupervisionState.ValueType = ...,
+        level: _builtins.int = ...,
+        automatic: _builtins.bool = ...,
+        issued_at: _timestamp_pb2.Timestamp | None = ...,
+        due_at: _timestamp_pb2.Timestamp | None = ...,
+        replied_at: _timestamp_pb2.Timestamp | None = ...,
+        released_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["due_at", b"due_at", "issued_at", b"issued_at", "released_at", b"released_at", "replied_at", b"replied_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["automatic", b"automatic", "case_code", b"case_code", "case_id", b"case_id", "centre", b"centre", "department", b"department", "division", b"division", "due_at", b"due_at", "epoch", b"epoch", "issued_at", b"issued_at", "level", b"level", "number", b"number", "released_at", b"released_at", "replied_at", b"replied_at", "state", b"state", "supervision_id", b"supervision_id", "version", b"version", "what", b"what"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SupervisionChanged: _TypeAlias = SupervisionChanged  # noqa: Y015
 
 @_typing.final
 class HandoverAnswered(_message.Message):

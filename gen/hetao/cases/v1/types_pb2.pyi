@@ -82,6 +82,8 @@ class _CaseStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CaseState.V
     """已结案: closed."""
     CASE_STATE_SUPPLEMENT_ASKED: _CaseState.ValueType  # 10
     """待补正: the applicant was asked for papers and has not brought them yet."""
+    CASE_STATE_SUSPENDED: _CaseState.ValueType  # 12
+    """已挂起: its clocks and those of its tasks stand. It can be resumed, or concluded where the parties withdraw or settle."""
 
 class CaseState(_CaseState, metaclass=_CaseStateEnumTypeWrapper):
     """Where a case stands. The centre owns the procedure: no department ends a case."""
@@ -107,6 +109,8 @@ CASE_STATE_CLOSED: CaseState.ValueType  # 9
 """已结案: closed."""
 CASE_STATE_SUPPLEMENT_ASKED: CaseState.ValueType  # 10
 """待补正: the applicant was asked for papers and has not brought them yet."""
+CASE_STATE_SUSPENDED: CaseState.ValueType  # 12
+"""已挂起: its clocks and those of its tasks stand. It can be resumed, or concluded where the parties withdraw or settle."""
 Global___CaseState: _TypeAlias = CaseState  # noqa: Y015
 
 class _TaskState:
@@ -674,6 +678,66 @@ CENTRE_LEVEL_COUNTY: CentreLevel.ValueType  # 1
 CENTRE_LEVEL_TOWNSHIP: CentreLevel.ValueType  # 2
 """苏木乡镇(街道)综治中心"""
 Global___CentreLevel: _TypeAlias = CentreLevel  # noqa: Y015
+
+class _SuspensionState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SuspensionStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SuspensionState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SUSPENSION_STATE_UNSPECIFIED: _SuspensionState.ValueType  # 0
+    SUSPENSION_STATE_REQUESTED: _SuspensionState.ValueType  # 1
+    """待批准: asked for."""
+    SUSPENSION_STATE_RUNNING: _SuspensionState.ValueType  # 2
+    """挂起中: the clocks stand."""
+    SUSPENSION_STATE_ENDED: _SuspensionState.ValueType  # 3
+    """已结束: the case was resumed or concluded. Final."""
+    SUSPENSION_STATE_REFUSED: _SuspensionState.ValueType  # 4
+    """未批准: refused. Final."""
+    SUSPENSION_STATE_LAPSED: _SuspensionState.ValueType  # 5
+    """已失效: the case was concluded before anybody decided. Final."""
+
+class SuspensionState(_SuspensionState, metaclass=_SuspensionStateEnumTypeWrapper):
+    """Where a suspension stands."""
+
+SUSPENSION_STATE_UNSPECIFIED: SuspensionState.ValueType  # 0
+SUSPENSION_STATE_REQUESTED: SuspensionState.ValueType  # 1
+"""待批准: asked for."""
+SUSPENSION_STATE_RUNNING: SuspensionState.ValueType  # 2
+"""挂起中: the clocks stand."""
+SUSPENSION_STATE_ENDED: SuspensionState.ValueType  # 3
+"""已结束: the case was resumed or concluded. Final."""
+SUSPENSION_STATE_REFUSED: SuspensionState.ValueType  # 4
+"""未批准: refused. Final."""
+SUSPENSION_STATE_LAPSED: SuspensionState.ValueType  # 5
+"""已失效: the case was concluded before anybody decided. Final."""
+Global___SuspensionState: _TypeAlias = SuspensionState  # noqa: Y015
+
+class _SupervisionState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SupervisionStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SupervisionState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SUPERVISION_STATE_UNSPECIFIED: _SupervisionState.ValueType  # 0
+    SUPERVISION_STATE_ISSUED: _SupervisionState.ValueType  # 1
+    """待回复: the department owes a written reply."""
+    SUPERVISION_STATE_REPLIED: _SupervisionState.ValueType  # 2
+    """已回复: the issuer decides on the reply."""
+    SUPERVISION_STATE_RELEASED: _SupervisionState.ValueType  # 3
+    """已解除: released. Final."""
+
+class SupervisionState(_SupervisionState, metaclass=_SupervisionStateEnumTypeWrapper):
+    """Where a supervision order stands."""
+
+SUPERVISION_STATE_UNSPECIFIED: SupervisionState.ValueType  # 0
+SUPERVISION_STATE_ISSUED: SupervisionState.ValueType  # 1
+"""待回复: the department owes a written reply."""
+SUPERVISION_STATE_REPLIED: SupervisionState.ValueType  # 2
+"""已回复: the issuer decides on the reply."""
+SUPERVISION_STATE_RELEASED: SupervisionState.ValueType  # 3
+"""已解除: released. Final."""
+Global___SupervisionState: _TypeAlias = SupervisionState  # noqa: Y015
 
 @_typing.final
 class FollowUpCounts(_message.Message):

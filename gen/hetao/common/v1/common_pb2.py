@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from hetao.options.v1 import options_pb2 as hetao_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1chetao/common/v1/common.proto\x12\x0fhetao.common.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1ehetao/options/v1/options.proto\"\xa1\x01\n\x05Point\x12.\n\x03lat\x18\x01 \x01(\x01\x42!\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x80V@)\x00\x00\x00\x00\x00\x80V\xc0\xaa\xbb\x18\x06\xe7\xba\xac\xe5\xba\xa6\x12.\n\x03lon\x18\x02 \x01(\x01\x42!\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x80\x66@)\x00\x00\x00\x00\x00\x80\x66\xc0\xaa\xbb\x18\x06\xe7\xbb\x8f\xe5\xba\xa6\x12\x38\n\x03\x63rs\x18\x03 \x01(\x0e\x32\x14.hetao.common.v1.CrsB\x15\xbaH\x05\x82\x01\x02\x10\x01\xaa\xbb\x18\t\xe5\x9d\x90\xe6\xa0\x87\xe7\xb3\xbb\"F\n\x04Text\x12\x1e\n\x02zh\x18\x01 \x01(\tB\x12\xbaH\x05r\x03\x18\xa0\x1f\xaa\xbb\x18\x06\xe4\xb8\xad\xe6\x96\x87\x12\x1e\n\x02\x65n\x18\x02 \x01(\tB\x12\xbaH\x05r\x03\x18\xa0\x1f\xaa\xbb\x18\x06\xe8\x8b\xb1\xe6\x96\x87\"\xa3\x01\n\rAllowedAction\x12\x18\n\x04name\x18\x01 \x01(\tB\n\xaa\xbb\x18\x06\xe6\x93\x8d\xe4\xbd\x9c\x12!\n\x07\x61llowed\x18\x02 \x01(\x08\x42\x10\xaa\xbb\x18\x0c\xe7\x8e\xb0\xe5\x9c\xa8\xe5\x8f\xaf\xe5\x8a\x9e\x12 \n\x06reason\x18\x03 \x01(\tB\x10\xaa\xbb\x18\x0c\xe5\x8e\x9f\xe5\x9b\xa0\xe4\xbb\xa3\xe7\xa0\x81\x12\x33\n\x08sentence\x18\x04 \x01(\x0b\x32\x15.hetao.common.v1.TextB\n\xaa\xbb\x18\x06\xe5\x8e\x9f\xe5\x9b\xa0*X\n\x03\x43rs\x12\x13\n\x0f\x43RS_UNSPECIFIED\x10\x00\x12\r\n\tCRS_WGS84\x10\x01\x12\x10\n\x0c\x43RS_CGCS2000\x10\x02\x12\r\n\tCRS_GCJ02\x10\x03\x12\x0c\n\x08\x43RS_BD09\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1chetao/common/v1/common.proto\x12\x0fhetao.common.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ehetao/options/v1/options.proto\"\xa1\x01\n\x05Point\x12.\n\x03lat\x18\x01 \x01(\x01\x42!\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x80V@)\x00\x00\x00\x00\x00\x80V\xc0\xaa\xbb\x18\x06\xe7\xba\xac\xe5\xba\xa6\x12.\n\x03lon\x18\x02 \x01(\x01\x42!\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x80\x66@)\x00\x00\x00\x00\x00\x80\x66\xc0\xaa\xbb\x18\x06\xe7\xbb\x8f\xe5\xba\xa6\x12\x38\n\x03\x63rs\x18\x03 \x01(\x0e\x32\x14.hetao.common.v1.CrsB\x15\xbaH\x05\x82\x01\x02\x10\x01\xaa\xbb\x18\t\xe5\x9d\x90\xe6\xa0\x87\xe7\xb3\xbb\"F\n\x04Text\x12\x1e\n\x02zh\x18\x01 \x01(\tB\x12\xbaH\x05r\x03\x18\xa0\x1f\xaa\xbb\x18\x06\xe4\xb8\xad\xe6\x96\x87\x12\x1e\n\x02\x65n\x18\x02 \x01(\tB\x12\xbaH\x05r\x03\x18\xa0\x1f\xaa\xbb\x18\x06\xe8\x8b\xb1\xe6\x96\x87\"\xa3\x01\n\rAllowedAction\x12\x18\n\x04name\x18\x01 \x01(\tB\n\xaa\xbb\x18\x06\xe6\x93\x8d\xe4\xbd\x9c\x12!\n\x07\x61llowed\x18\x02 \x01(\x08\x42\x10\xaa\xbb\x18\x0c\xe7\x8e\xb0\xe5\x9c\xa8\xe5\x8f\xaf\xe5\x8a\x9e\x12 \n\x06reason\x18\x03 \x01(\tB\x10\xaa\xbb\x18\x0c\xe5\x8e\x9f\xe5\x9b\xa0\xe4\xbb\xa3\xe7\xa0\x81\x12\x33\n\x08sentence\x18\x04 \x01(\x0b\x32\x15.hetao.common.v1.TextB\n\xaa\xbb\x18\x06\xe5\x8e\x9f\xe5\x9b\xa0\"\x93\x02\n\x08\x44\x65\x61\x64line\x12<\n\x06\x64ue_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x10\xaa\xbb\x18\x0c\xe6\x88\xaa\xe6\xad\xa2\xe6\x97\xb6\xe9\x97\xb4\x12\x1f\n\x0bprovisional\x18\x02 \x01(\x08\x42\n\xaa\xbb\x18\x06\xe6\x9a\x82\xe5\xae\x9a\x12<\n\x0b\x65xplanation\x18\x03 \x01(\x0b\x32\x15.hetao.common.v1.TextB\x10\xaa\xbb\x18\x0c\xe6\x9c\x9f\xe9\x99\x90\xe8\xaf\xb4\xe6\x98\x8e\x12\x36\n\x06\x63olour\x18\x04 \x01(\x0e\x32\x17.hetao.common.v1.ColourB\r\xaa\xbb\x18\t\xe9\xa2\x84\xe8\xad\xa6\xe8\x89\xb2\x12\x32\n\x06paused\x18\x05 \x01(\x0b\x32\x16.hetao.common.v1.PauseB\n\xaa\xbb\x18\x06\xe6\x9a\x82\xe5\x81\x9c\"\xa2\x01\n\x05Pause\x12\x32\n\x05since\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x07\xaa\xbb\x18\x03\xe8\xb5\xb7\x12\x32\n\x05until\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x07\xaa\xbb\x18\x03\xe6\xad\xa2\x12\x31\n\x06ground\x18\x03 \x01(\x0b\x32\x15.hetao.common.v1.TextB\n\xaa\xbb\x18\x06\xe4\xba\x8b\xe7\x94\xb1*X\n\x03\x43rs\x12\x13\n\x0f\x43RS_UNSPECIFIED\x10\x00\x12\r\n\tCRS_WGS84\x10\x01\x12\x10\n\x0c\x43RS_CGCS2000\x10\x02\x12\r\n\tCRS_GCJ02\x10\x03\x12\x0c\n\x08\x43RS_BD09\x10\x04*h\n\x06\x43olour\x12\x16\n\x12\x43OLOUR_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x43OLOUR_GREEN\x10\x01\x12\x11\n\rCOLOUR_YELLOW\x10\x02\x12\x11\n\rCOLOUR_ORANGE\x10\x03\x12\x0e\n\nCOLOUR_RED\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -51,12 +52,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ALLOWEDACTION'].fields_by_name['reason']._serialized_options = b'\252\273\030\014\345\216\237\345\233\240\344\273\243\347\240\201'
   _globals['_ALLOWEDACTION'].fields_by_name['sentence']._loaded_options = None
   _globals['_ALLOWEDACTION'].fields_by_name['sentence']._serialized_options = b'\252\273\030\006\345\216\237\345\233\240'
-  _globals['_CRS']._serialized_start=512
-  _globals['_CRS']._serialized_end=600
-  _globals['_POINT']._serialized_start=111
-  _globals['_POINT']._serialized_end=272
-  _globals['_TEXT']._serialized_start=274
-  _globals['_TEXT']._serialized_end=344
-  _globals['_ALLOWEDACTION']._serialized_start=347
-  _globals['_ALLOWEDACTION']._serialized_end=510
+  _globals['_DEADLINE'].fields_by_name['due_at']._loaded_options = None
+  _globals['_DEADLINE'].fields_by_name['due_at']._serialized_options = b'\252\273\030\014\346\210\252\346\255\242\346\227\266\351\227\264'
+  _globals['_DEADLINE'].fields_by_name['provisional']._loaded_options = None
+  _globals['_DEADLINE'].fields_by_name['provisional']._serialized_options = b'\252\273\030\006\346\232\202\345\256\232'
+  _globals['_DEADLINE'].fields_by_name['explanation']._loaded_options = None
+  _globals['_DEADLINE'].fields_by_name['explanation']._serialized_options = b'\252\273\030\014\346\234\237\351\231\220\350\257\264\346\230\216'
+  _globals['_DEADLINE'].fields_by_name['colour']._loaded_options = None
+  _globals['_DEADLINE'].fields_by_name['colour']._serialized_options = b'\252\273\030\t\351\242\204\350\255\246\350\211\262'
+  _globals['_DEADLINE'].fields_by_name['paused']._loaded_options = None
+  _globals['_DEADLINE'].fields_by_name['paused']._serialized_options = b'\252\273\030\006\346\232\202\345\201\234'
+  _globals['_PAUSE'].fields_by_name['since']._loaded_options = None
+  _globals['_PAUSE'].fields_by_name['since']._serialized_options = b'\252\273\030\003\350\265\267'
+  _globals['_PAUSE'].fields_by_name['until']._loaded_options = None
+  _globals['_PAUSE'].fields_by_name['until']._serialized_options = b'\252\273\030\003\346\255\242'
+  _globals['_PAUSE'].fields_by_name['ground']._loaded_options = None
+  _globals['_PAUSE'].fields_by_name['ground']._serialized_options = b'\252\273\030\006\344\272\213\347\224\261'
+  _globals['_CRS']._serialized_start=988
+  _globals['_CRS']._serialized_end=1076
+  _globals['_COLOUR']._serialized_start=1078
+  _globals['_COLOUR']._serialized_end=1182
+  _globals['_POINT']._serialized_start=144
+  _globals['_POINT']._serialized_end=305
+  _globals['_TEXT']._serialized_start=307
+  _globals['_TEXT']._serialized_end=377
+  _globals['_ALLOWEDACTION']._serialized_start=380
+  _globals['_ALLOWEDACTION']._serialized_end=543
+  _globals['_DEADLINE']._serialized_start=546
+  _globals['_DEADLINE']._serialized_end=821
+  _globals['_PAUSE']._serialized_start=824
+  _globals['_PAUSE']._serialized_end=986
 # @@protoc_insertion_point(module_scope)

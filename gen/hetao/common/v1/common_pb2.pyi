@@ -5,6 +5,7 @@ Small shapes that every service uses."""
 
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
@@ -48,6 +49,36 @@ CRS_GCJ02: Crs.ValueType  # 3
 CRS_BD09: Crs.ValueType  # 4
 """Baidu's own shift on top of GCJ-02."""
 Global___Crs: _TypeAlias = Crs  # noqa: Y015
+
+class _Colour:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ColourEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Colour.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    COLOUR_UNSPECIFIED: _Colour.ValueType  # 0
+    COLOUR_GREEN: _Colour.ValueType  # 1
+    """More than half."""
+    COLOUR_YELLOW: _Colour.ValueType  # 2
+    """Between half and a quarter."""
+    COLOUR_ORANGE: _Colour.ValueType  # 3
+    """Less than a quarter: who works on it has been reminded."""
+    COLOUR_RED: _Colour.ValueType  # 4
+    """It is over."""
+
+class Colour(_Colour, metaclass=_ColourEnumTypeWrapper):
+    """How much of a limit is left. Pauses do not use it up."""
+
+COLOUR_UNSPECIFIED: Colour.ValueType  # 0
+COLOUR_GREEN: Colour.ValueType  # 1
+"""More than half."""
+COLOUR_YELLOW: Colour.ValueType  # 2
+"""Between half and a quarter."""
+COLOUR_ORANGE: Colour.ValueType  # 3
+"""Less than a quarter: who works on it has been reminded."""
+COLOUR_RED: Colour.ValueType  # 4
+"""It is over."""
+Global___Colour: _TypeAlias = Colour  # noqa: Y015
 
 @_typing.final
 class Point(_message.Message):
@@ -140,3 +171,83 @@ class AllowedAction(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AllowedAction: _TypeAlias = AllowedAction  # noqa: Y015
+
+@_typing.final
+class Deadline(_message.Message):
+    """A limit that can explain itself, the same for whatever has one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DUE_AT_FIELD_NUMBER: _builtins.int
+    PROVISIONAL_FIELD_NUMBER: _builtins.int
+    EXPLANATION_FIELD_NUMBER: _builtins.int
+    COLOUR_FIELD_NUMBER: _builtins.int
+    PAUSED_FIELD_NUMBER: _builtins.int
+    provisional: _builtins.bool
+    """It rests on a calendar that the State Council has not published yet."""
+    colour: Global___Colour.ValueType
+    """How much of it is left (data/rules/colours.toml)."""
+    @_builtins.property
+    def due_at(self) -> _timestamp_pb2.Timestamp:
+        """The last moment in time. While the clock stands: as it will be when the pause ends as planned."""
+
+    @_builtins.property
+    def explanation(self) -> Global___Text:
+        """Why it falls when it falls: the rule, the days that do not count, every pause and every extension."""
+
+    @_builtins.property
+    def paused(self) -> Global___Pause:
+        """The clock stands; unset while it runs."""
+
+    def __init__(
+        self,
+        *,
+        due_at: _timestamp_pb2.Timestamp | None = ...,
+        provisional: _builtins.bool = ...,
+        explanation: Global___Text | None = ...,
+        colour: Global___Colour.ValueType = ...,
+        paused: Global___Pause | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["due_at", b"due_at", "explanation", b"explanation", "paused", b"paused"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["colour", b"colour", "due_at", b"due_at", "explanation", b"explanation", "paused", b"paused", "provisional", b"provisional"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Deadline: _TypeAlias = Deadline  # noqa: Y015
+
+@_typing.final
+class Pause(_message.Message):
+    """A time in which a clock stands."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SINCE_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    GROUND_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """From when on."""
+
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp:
+        """Until when, unless it is ended earlier."""
+
+    @_builtins.property
+    def ground(self) -> Global___Text:
+        """Why."""
+
+    def __init__(
+        self,
+        *,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
+        ground: Global___Text | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ground", b"ground", "since", b"since", "until", b"until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ground", b"ground", "since", b"since", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Pause: _TypeAlias = Pause  # noqa: Y015

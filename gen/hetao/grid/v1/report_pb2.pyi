@@ -248,6 +248,7 @@ class Handover(_message.Message):
     ANSWER_GROUND_FIELD_NUMBER: _builtins.int
     ANSWER_GROUND_TEXT_FIELD_NUMBER: _builtins.int
     ANSWER_CHANNEL_FIELD_NUMBER: _builtins.int
+    DEADLINE_FIELD_NUMBER: _builtins.int
     handover_id: _builtins.str
     """Id, a UUID."""
     target: _types_pb2.HandoverTarget.ValueType
@@ -304,6 +305,10 @@ class Handover(_message.Message):
     def answer_ground_text(self) -> _common_pb2.Text:
         """The same in words; unset otherwise."""
 
+    @_builtins.property
+    def deadline(self) -> _common_pb2.Deadline:
+        """The limit of the answer while it is waited for; unset in lists."""
+
     def __init__(
         self,
         *,
@@ -330,10 +335,11 @@ class Handover(_message.Message):
         answer_ground: _builtins.str = ...,
         answer_ground_text: _common_pb2.Text | None = ...,
         answer_channel: _builtins.str = ...,
+        deadline: _common_pb2.Deadline | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["answer_due_at", b"answer_due_at", "answer_due_explanation", b"answer_due_explanation", "answer_ground_text", b"answer_ground_text", "answered_at", b"answered_at", "handed_over_at", b"handed_over_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer_due_at", b"answer_due_at", "answer_due_explanation", b"answer_due_explanation", "answer_ground_text", b"answer_ground_text", "answered_at", b"answered_at", "deadline", b"deadline", "handed_over_at", b"handed_over_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_channel", b"answer_channel", "answer_due_at", b"answer_due_at", "answer_due_explanation", b"answer_due_explanation", "answer_ground", b"answer_ground", "answer_ground_text", b"answer_ground_text", "answer_overdue", b"answer_overdue", "answer_reason", b"answer_reason", "answered_at", b"answered_at", "answered_by", b"answered_by", "case_code", b"case_code", "case_id", b"case_id", "case_outcome", b"case_outcome", "case_state", b"case_state", "department_id", b"department_id", "emergency_number", b"emergency_number", "grid_code", b"grid_code", "handed_over_at", b"handed_over_at", "handed_over_by", b"handed_over_by", "handover_id", b"handover_id", "note", b"note", "reason", b"reason", "state", b"state", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_channel", b"answer_channel", "answer_due_at", b"answer_due_at", "answer_due_explanation", b"answer_due_explanation", "answer_ground", b"answer_ground", "answer_ground_text", b"answer_ground_text", "answer_overdue", b"answer_overdue", "answer_reason", b"answer_reason", "answered_at", b"answered_at", "answered_by", b"answered_by", "case_code", b"case_code", "case_id", b"case_id", "case_outcome", b"case_outcome", "case_state", b"case_state", "deadline", b"deadline", "department_id", b"department_id", "emergency_number", b"emergency_number", "grid_code", b"grid_code", "handed_over_at", b"handed_over_at", "handed_over_by", b"handed_over_by", "handover_id", b"handover_id", "note", b"note", "reason", b"reason", "state", b"state", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
