@@ -170,7 +170,7 @@ def _folder(unit: Unit, case: CaseFile, row: Any) -> Folder:
 async def folder_told(unit: Unit, case_id: UUID) -> Folder:
     """For the system that brought the case, which may know of it without seeing it."""
     (row,) = await unit.fetch(f"select {PARTS.format('$1')}, {CASES.columns} from case_file where id = $1", case_id)
-    return _folder(unit, CASES.load(unit, tuple(row)[2:]), row)
+    return _folder(unit, CASES.load(unit, tuple(row)[N_PARTS:]), row)
 
 
 async def supplement(unit: Unit, case_id: UUID) -> Supplement | None:
