@@ -19,9 +19,9 @@ from kit.unit import Unit
 from services.cases.model import Classification
 from services.cases.service import Cases
 from services.cases.service.newcase import Handover, NewCase
-from services.cases.store import cases as store
-from services.cases.store import figures
-from services.cases.store.cases import Colleague, Department, Step
+from services.cases.store import directory, figures
+from services.cases.store.cases import Step
+from services.cases.store.directory import Colleague, Department
 from services.cases.store.figures import Fact
 
 #: What a problem in a grid is at a centre; everything else is somebody's request.
@@ -71,17 +71,17 @@ def handlers(service: Cases) -> Sequence[Handler]:
     @projects(grid_pb.DepartmentChanged)
     async def keep_department(unit: Unit, event: grid_pb.DepartmentChanged) -> None:
         department = Department(event.department_id, event.name, event.name_en, event.division)
-        await store.keep_department(unit, department, event.active, event.epoch, event.version)
+        await directory.keep_department(unit, department, event.active, event.epoch, event.version)
 
     @projects(grid_pb.StaffChanged)
     async def keep_staff(unit: Unit, event: grid_pb.StaffChanged) -> None:
         who = Colleague(UUID(event.staff_id), event.account, event.department_id, event.active)
-        await store.keep_colleague(unit, who, event.epoch, event.version)
+        await directory.keep_colleague(unit, who, event.epoch, event.version)
 
     @projects(grid_pb.PostChanged)
     async def keep_holder(unit: Unit, event: grid_pb.PostChanged) -> None:
         who = Colleague(UUID(event.post_id), event.holder, event.department_id, event.active and bool(event.holder))
-        await store.keep_colleague(unit, who, event.epoch, event.version)
+        await directory.keep_colleague(unit, who, event.epoch, event.version)
 
     @projects(events_pb2.CaseChanged)
     async def keep_figures(unit: Unit, event: events_pb2.CaseChanged) -> None:

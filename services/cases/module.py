@@ -36,7 +36,7 @@ from services.cases.service.finding import expect_keys
 from services.cases.service.progress import GUARD_DAYS
 from services.cases.service.telling import case_changed, supervision_changed
 from services.cases.store import cases as store
-from services.cases.store import supervisions
+from services.cases.store import directory, supervisions
 
 #: Cases whose state is said again at once, for a rebuild.
 SNAPSHOTS = 500
@@ -49,7 +49,7 @@ def build(runtime: Runtime) -> Parts:
         centres, covers = reference.centres_of(DATA)
         root = runtime.settings.root_division
         covers = {division: centre for division, centre in covers.items() if division.startswith(root)}
-        await store.load_centres(unit, [c for c in centres if c.division.startswith(root)], covers)
+        await directory.load_centres(unit, [c for c in centres if c.division.startswith(root)], covers)
         service.chain.centres.forget()
         await expect_keys(unit)
 

@@ -16,7 +16,7 @@ from services.cases.api import convert
 from services.cases.api.front import FrontApi
 from services.cases.model import Assignment
 from services.cases.service.closing import Answers
-from services.cases.store.cases import Filters
+from services.cases.store.lists import Filters
 
 
 def registered_between(request: cases_pb2.ListCasesRequest) -> tuple[UUID | None, UUID | None]:

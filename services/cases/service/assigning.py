@@ -15,6 +15,7 @@ from services.cases.service.chain import Chain
 from services.cases.service.limits import TASK_CLOCK
 from services.cases.service.steps import day, of_department, step
 from services.cases.store import cases as store
+from services.cases.store import directory
 from services.cases.store.cases import Folder, Step
 
 
@@ -33,7 +34,7 @@ class Assigning:
         """
         centre = (await self.chain.centres.all(unit))[case.centre]
         wanted = [one.department for one in assignments if one.department]
-        departments = await store.departments(unit, wanted) if wanted else {}
+        departments = await directory.departments(unit, wanted) if wanted else {}
         names = []
         for n, one in enumerate(assignments):
             place = where.format(n=n)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kit.unit import Unit
 from services.cases.model import Centre
-from services.cases.store import cases as store
+from services.cases.store import directory
 
 
 class Centres:
@@ -15,8 +15,8 @@ class Centres:
     async def all(self, unit: Unit) -> dict[str, Centre]:
         """By their ids."""
         if not self._all:
-            self._coverage = await store.coverage(unit)
-            self._all = {centre.id: centre for centre in await store.centres(unit)}
+            self._coverage = await directory.coverage(unit)
+            self._all = {centre.id: centre for centre in await directory.centres(unit)}
         return self._all
 
     async def responsible(self, unit: Unit, division: str) -> Centre | None:

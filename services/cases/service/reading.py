@@ -22,7 +22,9 @@ from services.cases.service.finding import PARTY_INDEX, number_form, phone_form
 from services.cases.service.sealed import open_content, open_note
 from services.cases.service.steps import filled, step
 from services.cases.store import cases as store
-from services.cases.store.cases import FULL, Disclosure, Filters, Folder, Scope, Search, view
+from services.cases.store import lists
+from services.cases.store.cases import FULL, Disclosure, Folder, Search, view
+from services.cases.store.lists import Filters, Scope
 
 S = TypeVar("S", TaskReturn, TaskExtension)
 
@@ -146,13 +148,13 @@ class Reading:
         page = Page.of(unit, request)
         if by_limit:
             after: Any = page.after or (FIRST_MOMENT, FIRST_ID)
-            found = await store.page_by_limit(unit, scope, filters, after, page.limit)
+            found = await lists.page_by_limit(unit, scope, filters, after, page.limit)
             rows, token = page.cut(found, key=lambda case: (case.due_at, case.id))
         else:
             (before,) = page.after or (LAST_ID,)
-            found = await store.page_of_cases(unit, scope, filters, before, page.limit)
+            found = await lists.page_of_cases(unit, scope, filters, before, page.limit)
             rows, token = page.cut(found, key=lambda case: (case.id,))
-        total, all_of_them = await store.count_of_cases(unit, scope, filters) if counted else (0, True)
+        total, all_of_them = await lists.count_of_cases(unit, scope, filters) if counted else (0, True)
         return Listed([await self.alone(unit, case) for case in rows], token, total, not all_of_them)
 
     async def by_party(self, unit: Unit, phone: str, id_number: str) -> tuple[list[Whole], bool]:
@@ -175,7 +177,7 @@ class Reading:
         """The tasks of the caller's own department. Of one that is over it sees that and why, and nothing of the matter any more."""
         page = Page.of(unit, request)
         after: Any = page.after or (FIRST_MOMENT, FIRST_ID)
-        found = await store.page_of_tasks(unit, unit.principal.department, state, after, page.limit)
+        found = await lists.page_of_tasks(unit, unit.principal.department, state, after, page.limit)
         rows, token = page.cut(found, key=lambda task: (task.due_at, task.id))
         shown = await self.opened(unit, rows)
         return [replace(one, demand="", result="") if one.task.over else one for one in shown], token

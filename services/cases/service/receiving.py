@@ -12,7 +12,7 @@ from services.cases.service import telling
 from services.cases.service.chain import Chain
 from services.cases.service.sealed import seal_note
 from services.cases.service.steps import step
-from services.cases.store import cases as store
+from services.cases.store import directory
 from services.cases.store.cases import Folder
 
 
@@ -26,7 +26,7 @@ class Receiving:
         centre = (await self.chain.centres.all(unit))[found.case.centre]
         check_desk(self.chain, unit, centre, desk)
         case = found.case.entrust(account, desk)
-        if not await store.works_in(unit, account, case.centre):
+        if not await directory.works_in(unit, account, case.centre):
             raise InvalidArgument("ACCOUNT_NOT_OF_CENTRE", field="account")
         unit.note(purpose=reason)
         round_ = f"{case.version}:{account}"

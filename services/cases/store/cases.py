@@ -1,8 +1,8 @@
-"""Every statement of the service, and who may see which row."""
+"""Cases with their parts, and who may see which; lists, the directory and the rest have files of their own beside it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,7 +17,7 @@ from kit.identity import Principal
 from kit.table import Table
 from kit.unit import Unit
 from services.cases import model
-from services.cases.model import Agreement, CaseFile, Centre, Party, Supplement, Task, TaskExtension, TaskReturn
+from services.cases.model import Agreement, CaseFile, Party, Supplement, Task, TaskExtension, TaskReturn
 
 #: What a caller may know of a case: all of it (parties masked), where it stands, or not even that it exists.
 FULL, STAGE, NOTHING = "full", "stage", ""
@@ -117,11 +117,11 @@ class Folder:
     agreement: Agreement | None = None
 
 
-def _states(states: Sequence[str]) -> str:
+def states_sql(states: Sequence[str]) -> str:
     return "(" + ", ".join(f"'{state}'" for state in states) + ")"
 
 
-OPEN_TASKS = f"state in {_states(model.OPEN)}"
+OPEN_TASKS = f"state in {states_sql(model.OPEN)}"
 
 
 async def folder(unit: Unit, case_id: UUID) -> Folder:
@@ -198,174 +198,6 @@ async def next_numbers(unit: Unit) -> int:
     """The first of so many numbers that nobody else gets."""
     first: int = (await unit.peek("select nextval('case_number')"))[0][0]
     return first
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """What a list of cases keeps to: a column and its values, then a division and centres that narrow it where they are given.
-
-    `column`: one of the table, or "city" with a prefix, or "department" with ids. Only centres and departments may be several.
-    """
-
-    column: str
-    values: Sequence[str]
-    division: str = ""
-    centres: Sequence[str] = ()
-
-
-#: Whose limit runs, as the partial indexes say it.
-LIMITED = "state not in ('not_accepted', 'transferred', 'closed', 'follow_up')"
-
-#: Rows that a total looks at. There may be more; then it says so.
-COUNTED = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class Filters:
-    """What a list of cases is narrowed to.
-
-    `state`, `kind` and `risk` are names of the model, never text of a caller: a literal state lets the partial indexes of open cases serve.
-    `first` and `last`: ids of the bounds of registration, which ids follow; `department`: id of one that was given a task.
-    """
-
-    state: str = ""
-    kind: str = ""
-    risk: str = ""
-    category: str = ""
-    department: str = ""
-    overdue: bool = False
-    first: UUID | None = None
-    last: UUID | None = None
-
-    def sql(self, arg: Callable[[Any], str]) -> str:
-        """Conditions, each with its `and`; `arg` takes a value and tells its parameter."""
-        parts = [f"{name} = '{value}'" for name, value in (("kind", self.kind), ("risk", self.risk)) if value]
-        if self.state:
-            parts.append(f"state = '{self.state}'")
-        if self.category:
-            parts.append(f"category = {arg(self.category)}")
-        if self.department:
-            parts.append(f"departments @> array[{arg(self.department)}::text]")
-        if self.overdue:
-            parts.append("overdue_since is not null")
-        if self.first is not None:
-            parts.append(f"id >= {arg(self.first)}")
-        if self.last is not None:
-            parts.append(f"id < {arg(self.last)}")
-        return "".join(f" and {part}" for part in parts)
-
-
-class _Arguments(list[Any]):
-    def __call__(self, value: Any) -> str:
-        self.append(value)
-        return f"${len(self)}"
-
-
-async def page_of_cases(unit: Unit, scope: Scope, filters: Filters, before: UUID, limit: int) -> list[CaseFile]:
-    """Cases of one scope, the newest first."""
-    arg = _Arguments()
-    value, shown = arg(_value(scope)), arg(before)
-    most = arg(limit)
-    narrowed = _narrowed(scope, arg) + filters.sql(arg)
-    match scope.column:
-        case "department":
-            given = f"department = any({value}) and case_id < {shown} and state not in {_states(model.OVER)}"
-            tasks = f"select case_id from task where {given}"
-            where = f"id in ({tasks}) and id < {shown}{narrowed}"
-        case "centre" if len(scope.values) > 1:  # a page of each, so that the index gives every one in its order
-            each = f"select id from case_file where centre = c.centre and id < {shown}{narrowed} order by id desc limit {most}"
-            where = f"id in (select p.id from unnest({value}::text[]) as c (centre) cross join lateral ({each}) as p)"
-        case _:
-            where = f"{_within(scope, value)} and id < {shown}{narrowed}"
-    return await CASES.list(unit, f"{where} order by id desc limit {most}", *arg)
-
-
-async def page_by_limit(
-    unit: Unit, scope: Scope, filters: Filters, after: tuple[datetime, UUID], limit: int
-) -> list[CaseFile]:
-    """Cases of one scope whose limit runs, the nearest limit first."""
-    arg = _Arguments()
-    value = arg(_value(scope))
-    shown, most = f"({arg(after[0])}, {arg(after[1])})", arg(limit)
-    narrowed = f" and {LIMITED} and (due_at, id) > {shown}{_narrowed(scope, arg)}{filters.sql(arg)}"
-    order = f"order by due_at, id limit {most}"
-    match scope.column:
-        case "city":
-            each = f"select id from case_file where county = c.division{narrowed} {order}"
-            counties = (
-                f"centre as c cross join lateral ({each}) as p where c.level = 'county' and c.division >= {value}"
-            )
-            where = f"id in (select p.id from {counties} and c.division < {value} || 'x')"
-        case "centre" if len(scope.values) > 1:
-            each = f"select id from case_file where centre = c.centre{narrowed} {order}"
-            where = f"id in (select p.id from unnest({value}::text[]) as c (centre) cross join lateral ({each}) as p)"
-        case "department":
-            where = f"id in (select case_id from task where department = any({value}) and {OPEN_TASKS}){narrowed}"
-        case _:
-            where = f"{_within(scope, value)}{narrowed}"
-    return await CASES.list(unit, f"{where} {order}", *arg)
-
-
-async def count_of_cases(unit: Unit, scope: Scope, filters: Filters) -> tuple[int, bool]:
-    """How many there are of one scope, and whether that is all: no more than COUNTED of the scope are looked at."""
-    arg = _Arguments()
-    value = arg(_value(scope))
-    within = (
-        f"id in (select case_id from task where department = any({value}) and state not in {_states(model.OVER)})"
-        if scope.column == "department"
-        else _within(scope, value)
-    )
-    narrowed = _narrowed(scope, arg)
-    state = f" and state = '{filters.state}'" if filters.state else ""
-    matching = filters.sql(arg).removeprefix(" and ") or "true"
-    rows = await unit.peek(
-        f"select count(*) filter (where {matching}), count(*) "
-        f"from (select * from case_file where {within}{narrowed}{state} limit {COUNTED + 1}) as looked_at",
-        *arg,
-    )
-    matching_count, looked_at = rows[0]
-    return matching_count, looked_at <= COUNTED
-
-
-def _value(scope: Scope) -> Any:
-    several = scope.column in ("centre", "department") and (scope.column == "department" or len(scope.values) > 1)
-    return list(scope.values) if several else scope.values[0]
-
-
-def _narrowed(scope: Scope, arg: Callable[[Any], str]) -> str:
-    """The scope's own division and centres."""
-    narrowed = ""
-    if scope.division:
-        division = arg(scope.division)
-        narrowed += f" and division >= {division} and division < {division} || 'x'"
-    if scope.centres:
-        narrowed += f" and centre = any({arg(list(scope.centres))})"
-    return narrowed
-
-
-def _within(scope: Scope, value: str) -> str:
-    """The scope as a condition on the case itself; not of departments."""
-    match scope.column:
-        case "city":
-            # Only the city's leaders come here: nearly every row is theirs, and the order by id is what pages.
-            return f"county >= {value} and county < {value} || 'x'"
-        case "community":
-            return f"township = left({value}, 9) and community = {value}"
-        case "centre" if len(scope.values) > 1:
-            return f"centre = any({value}::text[])"
-        case column:
-            return f"{column} = {value}"
-
-
-async def page_of_tasks(
-    unit: Unit, department: str, state: str, after: tuple[datetime, UUID], limit: int
-) -> list[Task]:
-    """A department's tasks, the nearest limit first; all that are open when `state` is empty."""
-    narrowed = OPEN_TASKS + (f" and state = '{state}'" if state else "")
-    if state in (model.RESULT_SUBMITTED, model.ACCEPTED, *model.OVER):
-        narrowed = f"state = '{state}'"
-    where = f"department = $1 and {narrowed} and (due_at, id) > ($2, $3) order by due_at, id limit $4"
-    return await TASKS.list(unit, where, department, *after, limit)
 
 
 async def returns(unit: Unit, cases: Sequence[UUID]) -> list[TaskReturn]:
@@ -473,121 +305,6 @@ async def parties_without_keys(unit: Unit, limit: int) -> list[Party]:
 
 async def keys_filled_to(unit: Unit, party_id: UUID) -> None:
     await unit.execute("update party_key_fill set after = $1 where id = 1", party_id)
-
-
-# -- centres ------------------------------------------------------------------------------------------------------------------------
-
-
-async def centres(unit: Unit) -> list[Centre]:
-    rows = await unit.peek(
-        "select id, name, name_en, level, division, superior from centre order by division limit 1000"
-    )
-    return [Centre(*row) for row in rows]
-
-
-async def coverage(unit: Unit) -> dict[str, str]:
-    """Division → id of the responsible centre. A table of reference data: as long as the list of divisions."""
-    rows = await unit.peek("select division, centre from coverage order by division limit 100000")
-    return {row["division"]: row["centre"] for row in rows}
-
-
-async def load_centres(unit: Unit, rows: Iterable[Centre], covers: dict[str, str]) -> None:
-    """Makes both tables say what the reference data say; writes nothing where they do already."""
-    listed = list(rows)
-    await unit.execute(
-        "insert into centre (id, name, name_en, level, division, superior) "
-        "select c.id, c.name, c.name_en, c.level, c.division, c.superior "
-        "from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[]) "
-        "as c (id, name, name_en, level, division, superior) on conflict (id) do update set "
-        "name = excluded.name, name_en = excluded.name_en, level = excluded.level, division = excluded.division, superior = excluded.superior "
-        "where (centre.name, centre.name_en, centre.level, centre.division, centre.superior) "
-        "is distinct from (excluded.name, excluded.name_en, excluded.level, excluded.division, excluded.superior)",
-        [c.id for c in listed],
-        [c.name for c in listed],
-        [c.name_en for c in listed],
-        [c.level for c in listed],
-        [c.division for c in listed],
-        [c.superior for c in listed],
-    )
-    await unit.execute(
-        "insert into coverage (division, centre) select d, c from unnest($1::text[], $2::text[]) as v (d, c) "
-        "on conflict (division) do update set centre = excluded.centre where coverage.centre <> excluded.centre",
-        list(covers),
-        list(covers.values()),
-    )
-
-
-# -- departments, as the grid says ------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Department:
-    id: str
-    name: str
-    name_en: str
-    division: str
-
-
-async def departments(unit: Unit, ids: Sequence[str]) -> dict[str, Department]:
-    """Those of the ids that name active departments."""
-    rows = await unit.fetch(
-        "select id, name, name_en, division from department where id = any($1) and active", list(ids)
-    )
-    return {row["id"]: Department(*row) for row in rows}
-
-
-async def keep_department(unit: Unit, department: Department, active: bool, epoch: int, version: int) -> None:
-    await unit.execute(
-        "insert into department (id, name, name_en, division, active, epoch, version) values ($1, $2, $3, $4, $5, $6, $7) "
-        "on conflict (id) do update set name = excluded.name, name_en = excluded.name_en, division = excluded.division, "
-        "active = excluded.active, epoch = excluded.epoch, version = excluded.version "
-        "where (department.epoch, department.version) < (excluded.epoch, excluded.version)",
-        department.id,
-        department.name,
-        department.name_en,
-        department.division,
-        active,
-        epoch,
-        version,
-    )
-
-
-# -- who works where, as the grid says --------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Colleague:
-    """An account of a department, or the holder of one of its posts. `id`: of the staff or the post."""
-
-    id: UUID
-    account: str
-    department: str
-    active: bool
-
-
-async def works_in(unit: Unit, account: str, department: str) -> bool:
-    return bool(
-        await unit.fetchval(
-            "select exists (select from colleague where department = $2 and account = $1 and active)",
-            account,
-            department,
-        )
-    )
-
-
-async def keep_colleague(unit: Unit, who: Colleague, epoch: int, version: int) -> None:
-    await unit.execute(
-        "insert into colleague (id, account, department, active, epoch, version) values ($1, $2, $3, $4, $5, $6) "
-        "on conflict (id) do update set account = excluded.account, department = excluded.department, active = excluded.active, "
-        "epoch = excluded.epoch, version = excluded.version "
-        "where (colleague.epoch, colleague.version) < (excluded.epoch, excluded.version)",
-        who.id,
-        who.account,
-        who.department,
-        who.active,
-        epoch,
-        version,
-    )
 
 
 # -- the look-up's guard --------------------------------------------------------------------------------------------------------------
