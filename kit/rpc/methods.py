@@ -77,8 +77,9 @@ class Repeat(Enum):
 
 
 def repeat(descriptor: MethodDescriptor) -> Repeat:
-    """What the contract says of repeats. Replies are stored by the caller's account, so writes that anybody may make are never repeated."""
-    if not writes(descriptor):
+    """What the contract says of repeats. What leaves another trace each time may still be asked again. Replies are stored by the caller's account, so writes that anybody may make are never repeated."""
+    options = descriptor.GetOptions()
+    if not writes(descriptor) or options.idempotency_level == MethodOptions.IDEMPOTENT:
         return Repeat.ALWAYS
-    public = descriptor.GetOptions().Extensions[options_pb2.access].public
+    public = options.Extensions[options_pb2.access].public
     return Repeat.BY_ID if "request_id" in descriptor.input_type.fields_by_name and not public else Repeat.NEVER

@@ -69,6 +69,8 @@ def case(key: str, word: Word) -> Message:
 #: (reader, owner, table, its key, what is said)
 READERS = [
     ("cases", "grid", "department", "id", department),
+    ("cases", "grid", "colleague", "id", staff),
+    ("cases", "grid", "colleague", "id", post),
     ("cases", "cases", "case_fact", "case_id", case),
     ("notify", "grid", "department", "id", department),
     ("notify", "grid", "post", "id", post),

@@ -6,8 +6,6 @@ alter table notice add column own boolean not null default false;
 
 alter table message add column bundle uuid;
 alter table message add column escalated int not null default 0;
-create index message_unbundled on message (account, id) where read_at is null and bundle is null;
-create index message_bundle on message (bundle) where bundle is not null and read_at is null;
 
 -- The number that text messages to a person go to. phone is sealed; empty once it was taken away.
 create table contact (

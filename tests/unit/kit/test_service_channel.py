@@ -163,6 +163,7 @@ def test_what_the_contracts_say_of_repeats() -> None:
     }
     assert found["CaseService.CreateCase"] is Repeat.BY_ID
     assert found["CaseService.GetCase"] is Repeat.ALWAYS
+    assert found["CaseService.GetRefusalNotice"] is Repeat.ALWAYS
     for service in contracts.services():
         for method in service.methods:
             if repeat(method) is Repeat.NEVER:
