@@ -1,4 +1,4 @@
-"""The made-up year of 4,484 disputes as a person loads it; minutes long, so only where TEST_YEAR=1 asks for it, as .ci/run does.
+"""The made-up year of 4,484 disputes as a person loads it; minutes long, so only where TEST_YEAR=1 asks for it: `TEST_YEAR=1 make test`.
 
 What is quick of it (the plan, a part of the year played, an interruption) is tested in tests/unit/demo.
 """
