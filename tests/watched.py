@@ -25,7 +25,7 @@ from kit.postgres import EmbeddedPostgres
 from kit.sections import Ops, Telemetry
 from services.gateway.app import create
 from services.registry import MODULES
-from tests.conftest import drop_database
+from tests.conftest import copy_database, drop_database
 from tests.functional.harness import department, new_key, photo
 from tests.waiting import until
 from tests.world import MORNING
@@ -112,7 +112,7 @@ async def watched(server: EmbeddedPostgres, template: Settings, **changes: Any) 
     """A platform with all services, its background at work, on a copy of the template's database; `changes`: of its settings."""
     name, exporter, clock = f"t{uuid4().hex[:12]}", InMemorySpanExporter(), VirtualClock(MORNING)
     connection = await asyncpg.connect(server.dsn())
-    await connection.execute(f"create database {name} template {template.database.name}")
+    await copy_database(connection, name, template.database.name)
     await connection.close()
     settings = template.model_copy(
         update={

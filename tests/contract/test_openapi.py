@@ -21,7 +21,7 @@ from kit.identity import Roles
 from kit.platform import Platform
 from kit.postgres import EmbeddedPostgres
 from services.registry import MODULES
-from tests.conftest import drop_database
+from tests.conftest import copy_database, drop_database
 from tests.world import MORNING
 
 CONFIG = Path(__file__).parent / "schemathesis.toml"
@@ -35,7 +35,7 @@ async def platform(server: EmbeddedPostgres, template: Settings) -> AsyncIterato
     """The platform with its gateway, everything running, on a database of the test's own."""
     name = f"t{uuid4().hex[:12]}"
     connection = await asyncpg.connect(server.dsn())
-    await connection.execute(f"create database {name} template {template.database.name}")
+    await copy_database(connection, name, template.database.name)
     await connection.close()
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

@@ -42,7 +42,7 @@ from kit.log import Record
 from kit.platform import Platform
 from kit.postgres import EmbeddedPostgres
 from services.cases.module import MODULE
-from tests.conftest import drop_database, open_folder
+from tests.conftest import copy_database, drop_database, open_folder
 from tests.world import MORNING, World
 
 #: Made up, with right check digits.
@@ -359,7 +359,7 @@ async def world(server: EmbeddedPostgres, alone: Settings) -> AsyncIterator[Worl
     """The service alone, at nine o'clock on Monday, 2 March 2026: what other services say comes by the log."""
     name = f"t{uuid4().hex[:12]}"
     connection = await asyncpg.connect(server.dsn())
-    await connection.execute(f"create database {name} template {alone.database.name}")
+    await copy_database(connection, name, alone.database.name)
     await connection.close()
     settings = alone.model_copy(update={"database": alone.database.model_copy(update={"name": name})})
     database = Database(settings, server)

@@ -43,7 +43,7 @@ from kit.postgres import EmbeddedPostgres
 from kit.proto import number_of, stamp
 from services.notify import module as notify
 from services.notify.jobs import Sender
-from tests.conftest import drop_database, open_folder
+from tests.conftest import copy_database, drop_database, open_folder
 from tests.waiting import until
 from tests.world import MORNING, World
 
@@ -289,7 +289,7 @@ async def notify_world(
     monkeypatch.setattr(notify, "load_templates", lambda folder: load(folder) | load(request.path.parent))
     name = f"t{uuid4().hex[:12]}"
     connection = await asyncpg.connect(server.dsn())
-    await connection.execute(f"create database {name} template {notify_template.database.name}")
+    await copy_database(connection, name, notify_template.database.name)
     await connection.close()
     settings = notify_template.model_copy(
         update={"database": notify_template.database.model_copy(update={"name": name})}
