@@ -7,7 +7,7 @@ JOBS ?= 2
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-split test test-unit test-contract test-conformance test-functional test-fault test-newest lint format proto docs bench bench-split drill drill-restore drill-timers lock venv venv-dev clean
+.PHONY: help run run-split test test-unit test-contract test-conformance test-functional test-fault test-newest lint lint-types lint-rest format proto docs bench bench-split drill drill-restore drill-timers lock venv venv-dev clean
 
 help: ## 本页 · this page
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-18s %s\n' "$$name" "$$text"; done
@@ -32,9 +32,14 @@ test-unit test-contract test-conformance test-functional test-fault: test-%: ven
 	$(PYTEST) -n $(JOBS) --dist loadgroup --no-loadscope-reorder $(ARGS) tests/$*
 
 lint: venv-dev ## 代码检查 · ruff, mypy, import-linter, buf, drift of what is generated
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync lint-types lint-rest
+
+lint-types:
+	$(BIN)/mypy
+
+lint-rest:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
-	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python proto/generate.py --check
 	$(BIN)/python -m services.gateway.reference --check

@@ -13,7 +13,7 @@ from tests.functional.story import Centre
 REFUSAL = {"ground": "in_litigation", "channel": "杭锦后旗人民法院立案庭"}
 
 
-@on("own_hetao", "notices", "all", "split")
+@on("own_hetao", "notices", "all")
 @pytest.mark.timeout(300)
 def test_a_party_is_told_by_the_window_and_reminders_come_at_noon(own_hetao: Hetao) -> None:
     hetao = own_hetao

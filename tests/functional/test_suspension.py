@@ -29,7 +29,7 @@ def decide(centre: Centre, asked: dict[str, Any], by: Any) -> dict[str, Any]:
     return by.post(path, {"approve": True, "note": "情况属实"})  # type: ignore[no-any-return]
 
 
-@on("own_hetao", "suspension", "all", "replicas")
+@on("own_hetao", "suspension", "all")
 @pytest.mark.timeout(300)
 def test_a_suspended_case_resumes_by_itself_once_also_after_a_death(own_hetao: Hetao) -> None:
     hetao = own_hetao
